@@ -1,0 +1,340 @@
+"""What stands between the sessions of one worker process and the hosts they ask.
+
+`Gate.enter` returns when a request may be sent: robots.txt allows it, no Retry-After runs, and a slot of the host's
+budget has come. All sessions of a process share one gate; all processes share the hosts' rows of the store, which a
+gate reaches through a `HostBook`.
+
+How turns are taken. The sessions that wait for a host stand in a queue (an asyncio.Lock, which is first come, first
+served). Whoever is at its head takes the next reserved slot, sleeps until it comes, and lets the next one forward. So
+slots are used in order, a worker reserves no more than are waiting, at most a second's worth, and nothing is left
+behind when a waiting session is cancelled: its slot is lost or falls to the next. Without a rate and a Crawl-delay
+there is no queue and no reservation, only the hold.
+
+What parks. Only a hold (Retry-After) that lasts longer than `Limits.wait` raises Parked. Waiting for one's turn never
+does: with 50 sessions at 1 request per second everybody waits 50 s for each request, and a partition that was parked
+for it would begin anew each time and never end.
+
+Times here are of the process's monotonic clock; the store answers with seconds from now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Protocol
+
+from windrow.clock import Clock
+from windrow.errors import FetchFailed, Parked, Refused
+from windrow.fetch.address import Origin, origin
+from windrow.fetch.redirects import RedirectRefused, following, is_redirect
+from windrow.fetch.transport import Answer, Failure, Request, Send
+from windrow.job import Limits
+from windrow.politeness import retry
+from windrow.politeness.robots import UNREACHABLE, RobotsRules, is_unreachable
+from windrow.store.messages import HostNotes
+
+ROBOTS_DAY = 86_400.0
+ROBOTS_AGAIN = 30.0
+"""Seconds that an unreachable robots.txt is believed; then it is asked for again."""
+ROBOTS_REDIRECTS = 5
+ROBOTS_RETRIES = 2
+ROBOTS_TURN = 10.0
+"""Seconds that other workers leave to the one that fetches a robots.txt, before they fetch it themselves."""
+ROBOTS_POLL = 0.2
+AFTER_HOLD = 0.25
+CATCH_UP = 0.005
+"""Seconds by which a request may follow another closer than the interval, to make up for a timer that fired late."""
+
+
+class HostBook(Protocol):
+    """What a gate asks of the store: four methods of `StorePort`."""
+
+    async def reserve(self, host: str, slots: int, interval: float) -> list[float]: ...
+
+    async def hold(self, host: str, seconds: float) -> None: ...
+
+    async def notes(self, host: str) -> HostNotes: ...
+
+    async def keep_robots(self, host: str, status: int, text: str) -> None: ...
+
+
+@dataclass(eq=False)
+class _Host:
+    """One host's turns. `name` is its authority, which http and https share: `example.org`, `127.0.0.1:8900`."""
+
+    name: str
+    turns: asyncio.Lock = field(default_factory=asyncio.Lock)
+    waiting: int = 0
+    slots: deque[float] = field(default_factory=deque)
+    crawl_delay: float = 0.0
+    last_start: float = -math.inf
+    hold_until: float = -math.inf
+    holds: int = 0
+    """Grows with each hold: slots reserved before it are worth nothing any more."""
+    streak: int = 0
+    """How often in a row the host throttled without saying for how long."""
+    asked: bool = False
+    """Whether the store was asked for a hold that others met."""
+
+
+@dataclass(frozen=True)
+class _Robots:
+    rules: RobotsRules
+    status: int
+    until: float
+
+
+class Gate:
+    """Lets requests through one by one. `fetch_robots` sends one request for a robots.txt and follows no redirect.
+
+    `rate` is requests per second to one host over all workers, None for no such bound. `host` in `held` and in the
+    `HostBook` is the authority of an address (`example.org`, `127.0.0.1:8900`); robots.txt is kept by origin
+    (`https://example.org`).
+    """
+
+    def __init__(
+        self,
+        port: HostBook,
+        *,
+        user_agent: str,
+        obey_robots: bool,
+        rate: float | None,
+        limits: Limits,
+        clock: Clock,
+        fetch_robots: Send,
+        random: Random | None = None,
+    ) -> None:
+        self._port = port
+        self._user_agent = user_agent
+        self._obey_robots = obey_robots
+        self._interval = 1.0 / rate if rate else 0.0
+        self._limits = limits
+        self._clock = clock
+        self._fetch_robots = fetch_robots
+        self._random = random or Random()
+        self._hosts: dict[str, _Host] = {}
+        self._robots: dict[Origin, _Robots] = {}
+        self._robots_locks: dict[Origin, asyncio.Lock] = {}
+
+    async def enter(self, url: str) -> None:
+        """Return when a request to `url` (a clean address) may be sent: at once, then.
+
+        Raises Refused where robots.txt forbids it, FetchFailed where robots.txt cannot be had (nothing may be asked
+        until it can), and Parked where the host's hold lasts longer than `Limits.wait`.
+        """
+        where = origin(url)
+        host = self._host(where.authority)
+        if self._obey_robots:
+            self._check(await self._rules(where), where, url)
+        await self._take_turn(host)
+
+    async def throttled(self, url: str, retry_after: float | None) -> None:
+        """The host asked for less: hold everybody back for `retry_after` seconds, or for a little and growing while."""
+        host = self._host(origin(url).authority)
+        seconds = retry_after if retry_after else self._own_hold(host)
+        if seconds > 0:
+            # First for this process, at once, then for the others: nothing may slip out while the store is asked.
+            self.held(host.name, seconds)
+            await self._port.hold(host.name, seconds)
+
+    def held(self, host: str, seconds: float) -> None:
+        """Nothing may be sent to `host` for `seconds`; also called when another worker met the hold."""
+        entry = self._host(host)
+        until = self._clock.monotonic() + seconds
+        if until > entry.hold_until:
+            entry.hold_until = until
+            entry.holds += 1
+            entry.slots.clear()
+
+    # --- turns ------------------------------------------------------------------------------------------------
+
+    def _host(self, name: str) -> _Host:
+        host = self._hosts.get(name)
+        if host is None:
+            host = self._hosts[name] = _Host(name)
+        return host
+
+    def _own_hold(self, host: _Host) -> float:
+        """A hold for a host that does not say how long: grows once per hold, however many sessions report it."""
+        now = self._clock.monotonic()
+        if now < host.hold_until:
+            return 0.0
+        recovered = now > host.hold_until + 60.0
+        host.streak = 1 if recovered else host.streak + 1
+        return retry.default_hold(host.streak, self._random)
+
+    async def _take_turn(self, host: _Host) -> None:
+        if not host.asked:
+            await self._ask_for_hold(host)
+        interval = max(self._interval, host.crawl_delay)
+        if interval <= 0:
+            await self._pass_hold(host, AFTER_HOLD)
+            return
+        async with _queued(host):
+            await self._use_slot(host, interval)
+
+    async def _ask_for_hold(self, host: _Host) -> None:
+        """Learn once of a hold that another worker met before this process began."""
+        async with host.turns:
+            if not host.asked:
+                self._note_hold(host, (await self._port.notes(host.name)).hold)
+                host.asked = True
+
+    async def _pass_hold(self, host: _Host, spread: float = 0.0) -> None:
+        """Wait until no hold runs. The hold may grow meanwhile, so it is looked at again after each sleep.
+
+        `spread` seconds are where those who waited scatter, so that they do not all come back at one moment.
+        """
+        while (left := host.hold_until - self._clock.monotonic()) > 0:
+            self._park_if_long(host, left)
+            await self._clock.sleep(left + self._random.uniform(0.0, spread))
+
+    async def _use_slot(self, host: _Host, interval: float) -> None:
+        """Sleep until the next slot and use it; a slot that a hold overtook is thrown away for a new one."""
+        while True:
+            await self._pass_hold(host)
+            holds = host.holds
+            slot = await self._next_slot(host, interval)
+            earliest = max(slot, host.last_start + interval - min(CATCH_UP, interval / 2))
+            while host.holds == holds and (left := earliest - self._clock.monotonic()) > 0:
+                await self._clock.sleep(left)
+            if host.holds == holds:
+                host.last_start = self._clock.monotonic()
+                return
+
+    async def _next_slot(self, host: _Host, interval: float) -> float:
+        """When the next slot of this process comes; reserves some for all who wait when there is none."""
+        too_old = self._clock.monotonic() - max(interval, 0.02)
+        while host.slots:
+            slot = host.slots.popleft()
+            if slot >= too_old:
+                return slot
+        wanted = min(host.waiting, math.ceil(1.0 / interval))
+        holds = host.holds
+        delays = await self._port.reserve(host.name, max(1, wanted), interval)
+        now = self._clock.monotonic()
+        if delays[0] > self._limits.wait:
+            # Others may only be before us in the budget, or somebody met a hold that this process does not know of.
+            self._note_hold(host, (await self._port.notes(host.name)).hold)
+            self._park_if_long(host, host.hold_until - now)
+        slots = [now + delay for delay in delays]
+        if host.holds == holds:
+            host.slots.extend(slots[1:])
+        return slots[0]
+
+    def _note_hold(self, host: _Host, seconds: float) -> None:
+        if seconds > 0:
+            self.held(host.name, seconds)
+
+    def _park_if_long(self, host: _Host, seconds: float) -> None:
+        if seconds > self._limits.wait:
+            raise Parked(f"{host.name} asks to wait {seconds:.0f} s; the partition comes back then", seconds)
+
+    # --- robots.txt -------------------------------------------------------------------------------------------
+
+    def _check(self, robots: _Robots, where: Origin, url: str) -> None:
+        if robots.rules.allows(self._user_agent, url):
+            return
+        if is_unreachable(robots.status):
+            what = f"answered {robots.status}" if robots.status else "could not be reached"
+            raise FetchFailed(
+                f"{where.name}/robots.txt {what}: nothing may be fetched there until it can be read "
+                "(RFC 9309; --ignore-robots if you may)"
+            )
+        raise Refused(f"{where.name}/robots.txt does not allow {url} (--ignore-robots if you may)")
+
+    async def _rules(self, where: Origin) -> _Robots:
+        """The rules of an origin: known, from the store, or fetched; one session at a time sees to it."""
+        known = self._robots.get(where)
+        if known is not None and self._clock.monotonic() < known.until:
+            return known
+        lock = self._robots_locks.setdefault(where, asyncio.Lock())
+        async with lock:
+            known = self._robots.get(where)
+            if known is None or self._clock.monotonic() >= known.until:
+                known = self._remembered(where, *await self._robots_text(where))
+            return known
+
+    def _remembered(self, where: Origin, status: int, text: str) -> _Robots:
+        lasts = ROBOTS_AGAIN if is_unreachable(status) else ROBOTS_DAY
+        robots = _Robots(RobotsRules.from_answer(status, text), status, self._clock.monotonic() + lasts)
+        self._robots[where] = robots
+        host = self._host(where.authority)
+        host.crawl_delay = max(host.crawl_delay, robots.rules.crawl_delay(self._user_agent) or 0.0)
+        return robots
+
+    async def _robots_text(self, where: Origin) -> tuple[int, str]:
+        """Status and text of an origin's robots.txt; of all workers, one at a time goes and asks the site."""
+        found = await self._kept_robots(where)
+        if found is not None:
+            return found
+        await self._pass_hold(self._host(where.authority))
+        # A budget of one turn in ten seconds serves as the workers' lock: whoever gets a later turn waits for the
+        # first one's result, and takes over if that worker died.
+        turn = (await self._port.reserve(f"{where.name}/robots.txt", 1, ROBOTS_TURN))[0]
+        mine = self._clock.monotonic() + turn
+        while (left := mine - self._clock.monotonic()) > 0:
+            await self._clock.sleep(min(left, ROBOTS_POLL))
+            found = await self._kept_robots(where)
+            if found is not None:
+                return found
+        status, text = await self._fetched_robots(where)
+        await self._port.keep_robots(where.name, status, text)
+        return status, text
+
+    async def _kept_robots(self, where: Origin) -> tuple[int, str] | None:
+        """What the store remembers, unless it is that robots.txt was unreachable: that may have passed."""
+        notes = await self._port.notes(where.name)
+        if notes.robots_status is None or is_unreachable(notes.robots_status):
+            return None
+        return notes.robots_status, notes.robots_text
+
+    async def _fetched_robots(self, where: Origin) -> tuple[int, str]:
+        for attempt in range(ROBOTS_RETRIES + 1):
+            if attempt:
+                await self._clock.sleep(retry.backoff(attempt, self._random))
+            status, text = await self._asked_robots(where)
+            if not is_unreachable(status):
+                break
+        return status, text
+
+    async def _asked_robots(self, where: Origin) -> tuple[int, str]:
+        """Ask once, following redirects also to other hosts; each hop waits its turn as any other request."""
+        request = Request("GET", f"{where.name}/robots.txt", {"User-Agent": self._user_agent, "Accept": "text/plain"})
+        visited: list[tuple[str, str]] = []
+        while True:
+            await self._take_turn(self._host(origin(request.url).authority))
+            answer = await self._fetch_robots(request)
+            if isinstance(answer, Failure):
+                return UNREACHABLE, ""
+            if answer.status in {429, 503}:
+                after = retry.retry_after(answer.headers.get("Retry-After"), self._clock.now())
+                await self.throttled(request.url, after)
+            if not is_redirect(answer):
+                return answer.status, _robots_body(answer)
+            visited.append((request.method, request.url))
+            try:
+                request = replace(following(request, answer, visited, ROBOTS_REDIRECTS), body=None)
+            except RedirectRefused:
+                # RFC 9309, 2.3.1.2: a robots.txt behind too many redirects counts as not there.
+                return 404, ""
+
+
+def _robots_body(answer: Answer) -> str:
+    return answer.body[:512_000].decode("utf-8", "replace")
+
+
+@asynccontextmanager
+async def _queued(host: _Host) -> AsyncIterator[None]:
+    """Stand in the host's queue until one's turn; counted meanwhile, so that slots are reserved for all who wait."""
+    host.waiting += 1
+    try:
+        async with host.turns:
+            yield
+    finally:
+        host.waiting -= 1

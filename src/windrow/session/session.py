@@ -1,0 +1,322 @@
+"""A session: one isolated identity, and what a scrape function holds.
+
+One request at a time. What happens to one, in this order: the session's pace, the host's gate (robots.txt, holds, the
+budget), the transport, the verdict. A transient fault and a throttling are repeated here, hop by hop, so that a
+redirect's target that fails does not send the form that led to it twice; everything else ends in a page or in one of
+the exceptions of `windrow.errors`. Redirects are followed here and pay at the gate as any other request does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING, Any, Unpack
+
+from windrow.clock import Clock
+from windrow.errors import AttemptFailed, Blocked, FetchFailed, Gone, Parked, Refused
+from windrow.events import Listener, RequestDone, Verdict
+from windrow.fetch.address import Query, local
+from windrow.fetch.redirects import RedirectRefused, following, is_redirect
+from windrow.fetch.transport import Answer, Failure, Request, Transport
+from windrow.gate import Gate
+from windrow.job import USER_AGENT, Limits
+from windrow.politeness.pace import next_start
+from windrow.politeness.retry import backoff, retry_after
+from windrow.politeness.verdict import WALL_SIZE, BodyFacts, Judgement, classify
+from windrow.session import wanted
+from windrow.session.form import Form
+from windrow.session.page import Page
+from windrow.session.wanted import ACCEPT, Expect, GetOptions, PostOptions, Wanted
+
+if TYPE_CHECKING:
+    from windrow.session.blocking import BlockingSession
+
+_MOST_THROTTLES = 5
+"""How often in a row one request is throttled in place before its partition is parked, though each wait was short."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """What a session is given by its job. `delay`: seconds from the end of an answer to the next request."""
+
+    partition: str
+    base_url: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    user_agent: str = USER_AGENT
+    delay: float = 0.0
+    limits: Limits = field(default_factory=Limits)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Session:
+    """One isolated identity: its own cookies, connections, headers and state. One request at a time.
+
+    - `state`: yours, for what the scrape function wants to keep between its parts.
+    - `parameters`, `base_url`: the job's. `headers`: sent with each request; change them as you like.
+    - `requests`: how many were sent so far, each retry and each hop of a redirect counted.
+    - `retired`: the site no longer serves this session; every further request raises Blocked at once.
+    """
+
+    def __init__(
+        self,
+        settings: SessionSettings,
+        gate: Gate,
+        transport: Transport,
+        clock: Clock,
+        listener: Listener,
+        random: Random,
+    ) -> None:
+        self.state: dict[str, Any] = {}
+        self.parameters = settings.parameters
+        self.base_url = settings.base_url
+        self.headers: dict[str, str] = dict(settings.headers)
+        self.requests = 0
+        self._settings = settings
+        self._gate = gate
+        self._transport = transport
+        self._clock = clock
+        self._listener = listener
+        self._random = random
+        self._one_at_a_time = asyncio.Lock()
+        self._last_end: float | None = None
+        self._blocked: str | None = None
+        self._closed = False
+
+    # --- what a scrape function calls -------------------------------------------------------------------------
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies the session holds, name → value."""
+        return self._transport.cookies
+
+    @property
+    def retired(self) -> bool:
+        return self._blocked is not None
+
+    def local(self, url: str) -> str:
+        """The same path and query at the job's base_url, for sites that write their public address into links.
+
+        Raises Refused where the job has no base_url.
+        """
+        if self.base_url is None:
+            raise Refused(f"local({url!r}) needs a base_url, and the job has none")
+        return local(self.base_url, url)
+
+    async def get(self, url: str, **options: Unpack[GetOptions]) -> Page:
+        """The page at `url`: absolute, or below the job's base_url (also where it begins with `/`).
+
+        Raises FetchFailed, Blocked, Gone, Refused or Parked; a scrape function lets them pass, and the partition is
+        tried again within its limits. For `options` see `GetOptions`.
+        """
+        return await self.request("GET", url, **options)
+
+    async def post(self, url: str, **options: Unpack[PostOptions]) -> Page:
+        """As `get`, with POST. Without `data`, `json` and `body` the body is empty, also when there are `params`."""
+        return await self.request("POST", url, **options)
+
+    async def submit(
+        self,
+        form: Form,
+        *,
+        button: str | None = None,
+        fields: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str | None] | None = None,
+        expect: Expect | None = None,
+        allow: Iterable[int] = (),
+        pace: float = 1.0,
+        timeout: float | None = None,
+        retries: int | None = None,
+        **named: Any,
+    ) -> Page:
+        """Fill in a form and send it as a browser would: `submit(page.form("search"), texttofind="a")`.
+
+        `named` and `fields` as in `Form.filled`, `button` as in `Form.submission`, the rest as in `get`.
+        """
+        sent = form.filled(fields=fields, extra=extra, **named).submission(button)
+        own = {} if sent.content_type is None else {"Content-Type": sent.content_type}
+        return await self.request(
+            sent.method,
+            sent.url,
+            body=sent.body,
+            headers={**own, **(headers or {})},
+            expect=expect,
+            allow=allow,
+            pace=pace,
+            timeout=timeout,
+            retries=retries,
+        )
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Query | None = None,
+        data: Query | None = None,
+        json: Any = None,
+        body: bytes | str | None = None,
+        headers: Mapping[str, str | None] | None = None,
+        expect: Expect | None = None,
+        allow: Iterable[int] = (),
+        pace: float = 1.0,
+        timeout: float | None = None,
+        retries: int | None = None,
+    ) -> Page:
+        """As `get`, with any method."""
+        limits = self._settings.limits
+        where, authorization = wanted.address(self.base_url, url, params)
+        content, content_type = wanted.payload(data, json, body)
+        sent = wanted.merged(
+            {"User-Agent": self._settings.user_agent, "Accept": ACCEPT},
+            self.headers,
+            {"Authorization": authorization} if authorization else {},
+            {"Content-Type": content_type} if content_type else {},
+            headers or {},
+        )
+        times = wanted.timeouts(limits.connect, limits.silence, timeout)
+        request = Request(method.upper(), where, sent, content, times)
+        most = limits.retries if retries is None else retries
+        async with self._one_at_a_time:
+            return await self._page(Wanted(request, expect, frozenset(allow), pace, most))
+
+    def blocking(self) -> BlockingSession:
+        """The twin for a plain scrape function in another thread. Call it where the session's event loop runs."""
+        from windrow.session.blocking import BlockingSession
+
+        return BlockingSession(self, asyncio.get_running_loop())
+
+    async def close(self) -> None:
+        """Let go of the connections. Closing twice is safe; a request afterwards raises FetchFailed."""
+        self._closed = True
+        await self._transport.close()
+
+    # --- one request ------------------------------------------------------------------------------------------
+
+    async def _page(self, want: Wanted) -> Page:
+        """The page at the end of the redirects."""
+        request = want.request
+        visited: list[tuple[str, str]] = []
+        await self._keep_pace(want)
+        while True:
+            page = await self._hop(request, want)
+            answer = page.answer
+            if not is_redirect(answer) or answer.status in want.allow:
+                return page
+            visited.append((request.method, request.url))
+            try:
+                request = following(request, answer, visited, self._settings.limits.redirects)
+            except RedirectRefused as error:
+                raise Refused(str(error)) from error
+
+    async def _hop(self, request: Request, want: Wanted) -> Page:
+        """One address: sent, judged, and sent again as long as that helps."""
+        faults = throttles = 0
+        while True:
+            answer, page, judgement = await self._exchange(request, want, faults + throttles)
+            if page is not None and judgement.verdict is Verdict.OK:
+                return page
+            if judgement.verdict is Verdict.THROTTLED:
+                throttles += 1
+                await self._hold_back(request, answer, judgement, throttles)
+            elif judgement.verdict is Verdict.TRANSIENT and faults < want.retries:
+                faults += 1
+                await self._clock.sleep(backoff(faults, self._random))
+            else:
+                raise self._ending(request, answer, judgement, want, faults)
+            await self._keep_pace(want)
+
+    async def _exchange(
+        self, request: Request, want: Wanted, retry: int
+    ) -> tuple[Answer | Failure, Page | None, Judgement]:
+        self._check_usable()
+        await self._gate.enter(request.url)
+        self.requests += 1
+        answer = await self._transport.send(request)
+        self._last_end = self._clock.monotonic()
+        if isinstance(answer, Failure):
+            page, status, size = None, None, 0
+            judgement = Judgement(answer.verdict, answer.reason)
+        else:
+            page, status, size = Page(answer), answer.status, answer.size
+            judgement = _judge(page, request, want)
+        self._listener(
+            RequestDone(
+                self._settings.partition,
+                request.method,
+                request.url,
+                status,
+                judgement.verdict,
+                answer.seconds,
+                size,
+                judgement.reason,
+                retry,
+            )
+        )
+        return answer, page, judgement
+
+    async def _keep_pace(self, want: Wanted) -> None:
+        self._check_usable()
+        start = next_start(self._last_end, self._settings.delay, want.pace)
+        while (left := start - self._clock.monotonic()) > 0:
+            await self._clock.sleep(left)
+
+    async def _hold_back(
+        self, request: Request, answer: Answer | Failure, judgement: Judgement, throttles: int
+    ) -> None:
+        """Tell everybody; the wait itself is the gate's, at the next `enter`."""
+        header = answer.headers.get("Retry-After") if isinstance(answer, Answer) else None
+        seconds = retry_after(header, self._clock.now())
+        await self._gate.throttled(request.url, seconds)
+        if throttles > _MOST_THROTTLES:
+            wait = max(seconds or 0.0, self._settings.limits.wait)
+            raise Parked(f"{request.url}: throttled {throttles} times in a row ({judgement.reason})", wait)
+
+    def _ending(
+        self, request: Request, answer: Answer | Failure, judgement: Judgement, want: Wanted, faults: int
+    ) -> AttemptFailed:
+        """The exception that a verdict ends in, once nothing more can be done in place."""
+        again = f", still so after {faults} retries" if faults else ""
+        message = f"{request.method} {request.url}: {judgement.reason}{again}"
+        final = judgement.lasting or judgement.verdict
+        if final is Verdict.BLOCKED:
+            self._blocked = message + wanted.described(want.expect if _is_success(answer) else None)
+            return Blocked(self._blocked)
+        if final is Verdict.GONE and isinstance(answer, Answer):
+            return Gone(message, answer.status)
+        if final is Verdict.REFUSED:
+            return Refused(message)
+        return FetchFailed(message)
+
+    def _check_usable(self) -> None:
+        if self._blocked is not None:
+            raise Blocked(f"the session is retired: {self._blocked}")
+        if self._closed:
+            raise FetchFailed(f"the session of {self._settings.partition!r} is closed")
+
+
+def _judge(page: Page, request: Request, want: Wanted) -> Judgement:
+    answer = page.answer
+    if is_redirect(answer):
+        return Judgement(Verdict.OK)
+    has_expected = None
+    if want.expect is not None and _is_success(answer) and answer.body:
+        has_expected = wanted.holds_expected(page, want.expect)
+    elif want.expect is not None:
+        has_expected = False
+    size = len(answer.body)
+    opening = answer.body.decode("utf-8", "replace") if not has_expected and size <= WALL_SIZE else ""
+    return classify(
+        answer.status,
+        answer.headers,
+        has_expected,
+        BodyFacts(size, opening),
+        page_wanted=request.method == "GET",
+        allow=want.allow,
+    )
+
+
+def _is_success(answer: Answer | Failure) -> bool:
+    return isinstance(answer, Answer) and 200 <= answer.status < 300
