@@ -1,0 +1,270 @@
+"""Leases: who may scrape a partition, and how a partition comes back.
+
+The state of a partition changes only here and in `ledger`, each time by one UPDATE whose WHERE names the state it
+comes from (and the fence, where a worker asks): a transition that is not drawn in docs/architecture.md touches no row.
+
+A worker that dies is either unlucky or was killed by what a partition made it do. After two deaths in a row without
+a new record a partition runs alone in its worker, so the third death has one cause only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row as SqlRow
+from sqlalchemy import delete, exists, func, insert, select, update
+
+from windrow.politeness.retry import before_attempt
+from windrow.store.context import Transaction
+from windrow.store.messages import Counts, Ended, Held, Lapsed, Lease, Lost, Release, Renew, Wait
+from windrow.store.tables import claims, invalid, partitions, workers
+
+SUSPECT_DEATHS = 2
+IDLE_WAIT = 0.1
+LONGEST_WAIT = 1.0
+
+
+def greet(tx: Transaction, worker: str, pid: int, sessions: int) -> None:
+    """A worker begins."""
+    tx.connection.execute(
+        insert(workers).values(name=worker, run=tx.context.run, pid=pid, sessions=sessions, started=tx.now, seen=tx.now)
+    )
+
+
+def claim(tx: Transaction, worker: str, *, idle: bool, is_covered: Callable[[Transaction, int], bool]) -> Lease | None:
+    """The next partition, the largest known first; None where none can be had now.
+
+    Lazy partitions wait until nothing else is pending or under way; they are spared where `is_covered` says of their
+    parent that all it reports is known by now.
+    """
+    row = _next_pending(tx, idle=idle)
+    if row is None and expire(tx):
+        row = _next_pending(tx, idle=idle)
+    while row is not None and row.lazy:
+        if _is_any_leased(tx):
+            return None
+        _wake_or_spare(tx, row, spare=is_covered(tx, row.parent))
+        row = _next_pending(tx, idle=idle)
+    if row is None:
+        return None
+    changed = tx.connection.execute(
+        update(partitions)
+        .where(partitions.c.id == row.id, partitions.c.state == "pending")
+        .values(
+            state="leased",
+            worker=worker,
+            fence=partitions.c.fence + 1,
+            attempt=partitions.c.attempt + 1,
+            lease_until=tx.now + tx.context.lease_seconds,
+            progress=0,
+            capped=False,
+            reason=None,
+            finished=None,
+            started=func.coalesce(partitions.c.started, tx.now),
+        )
+    )
+    if changed.rowcount != 1:
+        return None
+    _forget_invalid(tx, row)
+    return Lease(
+        partition=row.id,
+        fence=row.fence + 1,
+        key=row.key,
+        params=msgspec.json.decode(row.params),
+        attempt=row.attempt + 1,
+        reopened=row.reopened > 0,
+        alone=row.deaths >= SUSPECT_DEATHS,
+    )
+
+
+def waiting_time(tx: Transaction) -> Wait | None:
+    """How long to wait for the next claim; None where every partition has come to an end."""
+    mine = partitions.c.run == tx.context.run
+    if _is_any_leased(tx):
+        return Wait(IDLE_WAIT)
+    soonest = tx.connection.execute(
+        select(func.min(partitions.c.not_before)).where(mine, partitions.c.state == "pending")
+    ).scalar()
+    return None if soonest is None else Wait(min(LONGEST_WAIT, max(0.02, soonest - tx.now)))
+
+
+def held(tx: Transaction, lease: Held) -> SqlRow[Any] | None:
+    """The partition's row while the lease holds, renewed; None where the fence is not its own any more."""
+    changed = tx.connection.execute(
+        update(partitions)
+        .where(
+            partitions.c.id == lease.partition,
+            partitions.c.run == tx.context.run,
+            partitions.c.fence == lease.fence,
+            partitions.c.state == "leased",
+        )
+        .values(lease_until=tx.now + tx.context.lease_seconds)
+    )
+    if changed.rowcount != 1:
+        return None
+    return tx.connection.execute(select(partitions).where(partitions.c.id == lease.partition)).one()
+
+
+def renew(tx: Transaction, command: Renew) -> Lapsed:
+    """A worker's sign of life."""
+    lapsed = []
+    for lease, counts in zip(command.leases, command.counts, strict=True):
+        if held(tx, lease) is None:
+            lapsed.append(lease.partition)
+            continue
+        add_counts(tx, command.worker, lease.partition, counts)
+    tx.add(command.worker)
+    expire(tx)
+    return Lapsed(lapsed)
+
+
+def release(tx: Transaction, command: Release) -> Ended | Lost:
+    """Give a partition back unfinished."""
+    row = held(tx, command.lease)
+    if row is None:
+        return Lost()
+    add_counts(tx, row.worker, row.id, command.counts)
+    if command.why == "failed":
+        return Ended(give_up_attempt(tx, row, command.reason))
+    if command.why == "refused":
+        return Ended(end(tx, row.id, "failed", reason=command.reason))
+    not_before = tx.now + command.seconds if command.why == "parked" else 0.0
+    reason = command.reason if command.why == "parked" else None
+    return Ended(put_back(tx, row.id, not_before=not_before, reason=reason))
+
+
+def give_up_attempt(
+    tx: Transaction, row: SqlRow[Any], reason: str, *, most: int | None = None, last: str = "failed"
+) -> str:
+    """The attempt came to nothing: try again later, or leave the partition `last` after `most` such attempts in a row.
+
+    An attempt that saved something new does not count: a long partition on a flaky site creeps forward to its end.
+    """
+    failures = 0 if row.progress else row.failures + 1
+    if failures >= (most or tx.context.limits.attempts):
+        return end(tx, row.id, last, reason=reason)
+    delay = before_attempt(failures + 1, tx.context.random)
+    return put_back(tx, row.id, not_before=tx.now + delay, reason=reason, failures=failures, deaths=0)
+
+
+def put_back(tx: Transaction, partition: int, **values: Any) -> str:
+    """leased → pending."""
+    return _leave(tx, partition, state="pending", **values)
+
+
+def end(tx: Transaction, partition: int, state: str, **values: Any) -> str:
+    """leased → done, split, incomplete or failed."""
+    return _leave(tx, partition, state=state, finished=tx.now, **values)
+
+
+def expire(tx: Transaction) -> int:
+    """Take back the leases whose workers gave no sign of life in time; how many."""
+    lapsed = tx.connection.execute(
+        select(partitions).where(
+            partitions.c.run == tx.context.run, partitions.c.state == "leased", partitions.c.lease_until < tx.now
+        )
+    ).all()
+    for row in lapsed:
+        _take_from_the_dead(tx, row, "its worker gave no sign of life")
+    return len(lapsed)
+
+
+def bury(tx: Transaction, worker: str, cause: str, *, blameless: bool) -> None:
+    """A worker's process has ended: take its partitions back."""
+    rows = tx.connection.execute(
+        select(partitions).where(partitions.c.run == tx.context.run, partitions.c.worker == worker)
+    ).all()
+    tx.connection.execute(update(workers).where(workers.c.name == worker).values(ended=tx.now))
+    for row in rows:
+        if blameless:
+            put_back(tx, row.id, not_before=0.0)
+        else:
+            _take_from_the_dead(tx, row, cause)
+
+
+def take_back_all(tx: Transaction) -> int:
+    """The last supervisor is gone and all its workers with it: every lease is void, and nobody is to blame."""
+    run = tx.context.run
+    tx.connection.execute(delete(claims).where(claims.c.run == run))
+    tx.connection.execute(update(workers).where(workers.c.run == run, workers.c.ended.is_(None)).values(ended=tx.now))
+    void = (
+        update(partitions)
+        .where(partitions.c.run == run, partitions.c.state == "leased")
+        .values(state="pending", worker=None, lease_until=None, not_before=0.0, deaths=0)
+    )
+    return tx.connection.execute(void).rowcount
+
+
+def add_counts(tx: Transaction, worker: str, partition: int, counts: Counts) -> None:
+    """Add what happened to the run's, the worker's and the partition's counters."""
+    tx.add(worker, requests=counts.requests, retries=counts.retries, throttled=counts.throttled, blocked=counts.blocked)
+    if counts.requests:
+        tx.connection.execute(
+            update(partitions)
+            .where(partitions.c.id == partition)
+            .values(requests=partitions.c.requests + counts.requests)
+        )
+
+
+def _next_pending(tx: Transaction, *, idle: bool) -> SqlRow[Any] | None:
+    allowed = [] if idle else [partitions.c.deaths < SUSPECT_DEATHS]
+    return tx.connection.execute(
+        select(partitions)
+        .where(
+            partitions.c.run == tx.context.run,
+            partitions.c.state == "pending",
+            partitions.c.not_before <= tx.now,
+            *allowed,
+        )
+        .order_by(partitions.c.lazy, partitions.c.size.desc(), partitions.c.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    ).one_or_none()
+
+
+def _is_any_leased(tx: Transaction) -> bool:
+    leased = exists().where(partitions.c.run == tx.context.run, partitions.c.state == "leased")
+    return bool(tx.connection.execute(select(leased)).scalar())
+
+
+def _wake_or_spare(tx: Transaction, row: SqlRow[Any], *, spare: bool) -> None:
+    """The equally lazy children of a parent: needed after all, or, all its lazy ones, done without a request."""
+    lazy = partitions.c.lazy > 0 if spare else partitions.c.lazy == row.lazy
+    values: dict[str, Any] = {"lazy": 0}
+    if spare:
+        reason = "not needed: all that the site reports for its parent was found elsewhere"
+        values = {"state": "done", "lazy": 0, "finished": tx.now, "reason": reason}
+    tx.connection.execute(
+        update(partitions)
+        .where(partitions.c.parent == row.parent, partitions.c.state == "pending", lazy)
+        .values(**values)
+    )
+
+
+def _leave(tx: Transaction, partition: int, **values: Any) -> str:
+    tx.connection.execute(delete(claims).where(claims.c.partition == partition))
+    changed = tx.connection.execute(
+        update(partitions)
+        .where(partitions.c.id == partition, partitions.c.state == "leased")
+        .values(worker=None, lease_until=None, **values)
+    )
+    if changed.rowcount != 1:
+        raise RuntimeError(f"partition {partition} was left by a worker that did not hold it")
+    return str(values["state"])
+
+
+def _take_from_the_dead(tx: Transaction, row: SqlRow[Any], cause: str) -> str:
+    deaths = 0 if row.progress else row.deaths + 1
+    if deaths >= tx.context.limits.deaths:
+        return end(tx, row.id, "failed", deaths=deaths, reason=f"it killed its worker {deaths} times: {cause}")
+    return put_back(tx, row.id, deaths=deaths, not_before=0.0, reason=cause)
+
+
+def _forget_invalid(tx: Transaction, row: SqlRow[Any]) -> None:
+    """A new attempt judges its records anew."""
+    if row.invalid:
+        tx.connection.execute(delete(invalid).where(invalid.c.run == tx.context.run, invalid.c.partition == row.id))
+        tx.connection.execute(update(partitions).where(partitions.c.id == row.id).values(invalid=0))
+        tx.add(invalid=-row.invalid)

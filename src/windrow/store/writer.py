@@ -1,0 +1,110 @@
+"""The one writer of a store: a thread that owns the connection and commits whatever is waiting as one group.
+
+Batching is by arrival: while one group is being committed the next one gathers, so a quiet run pays one commit for
+each record and a busy one shares a commit among hundreds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import Any
+
+from windrow.errors import StoreUnavailable
+from windrow.store.keeper import Keeper
+from windrow.store.messages import Answer, Command, Failure
+
+LARGEST_GROUP = 256
+
+Work = tuple[Command | Callable[[Keeper], Any], "Future[Any]"]
+
+
+class Writer:
+    """Takes commands from any thread; `stop` carries out what is waiting and ends."""
+
+    def __init__(self, keeper: Keeper, *, on_fatal: Callable[[str], None] = lambda message: None) -> None:
+        self._keeper = keeper
+        self._on_fatal = on_fatal
+        self._waiting: SimpleQueue[Work | None] = SimpleQueue()
+        self._closing = threading.Lock()
+        self._stopped = False
+        self._thread = threading.Thread(target=self._work, name="windrow-writer", daemon=True)
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Carry out what is waiting, then end. Safe to call twice."""
+        with self._closing:
+            if not self._stopped:
+                self._stopped = True
+                self._waiting.put(None)
+        self._thread.join()
+
+    def submit(self, command: Command) -> Future[Answer]:
+        """Have a command carried out; its answer comes once it is durable."""
+        return self._put(command)
+
+    def call(self, work: Callable[[Keeper], Any]) -> Future[Any]:
+        """Have the supervisor's own work done, in turn with the commands."""
+        return self._put(work)
+
+    async def send(self, command: Command) -> Answer:
+        """`submit` for a running event loop: what a StorePort needs."""
+        return await asyncio.wrap_future(self.submit(command))
+
+    def _put(self, item: Command | Callable[[Keeper], Any]) -> Future[Any]:
+        future: Future[Any] = Future()
+        with self._closing:
+            if self._stopped:
+                raise StoreUnavailable("the store was closed")
+            self._waiting.put((item, future))
+        return future
+
+    def _work(self) -> None:
+        while (first := self._waiting.get()) is not None:
+            group = [first]
+            while len(group) < LARGEST_GROUP and not self._waiting.empty():
+                item = self._waiting.get()
+                if item is None:
+                    self._waiting.put(None)
+                    break
+                group.append(item)
+            self._carry_out(group)
+
+    def _carry_out(self, group: list[Work]) -> None:
+        run: list[tuple[Command, Future[Any]]] = []
+        for item, future in group:
+            if callable(item):
+                self._answer(run)
+                run = []
+                _call(item, self._keeper, future)
+            else:
+                run.append((item, future))
+        self._answer(run)
+
+    def _answer(self, commands: list[tuple[Command, Future[Any]]]) -> None:
+        if not commands:
+            return
+        try:
+            answers = self._keeper.answer([command for command, _ in commands])
+        except Exception as error:
+            answers = [Failure(f"{type(error).__name__}: {error}", fatal=True)] * len(commands)
+        for (_, future), answer in zip(commands, answers, strict=True):
+            if isinstance(answer, Failure) and answer.fatal:
+                self._on_fatal(answer.message)
+            if future.set_running_or_notify_cancel():
+                future.set_result(answer)
+
+
+def _call(work: Callable[[Keeper], Any], keeper: Keeper, future: Future[Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(work(keeper))
+    except Exception as error:
+        future.set_exception(error)

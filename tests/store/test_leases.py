@@ -1,0 +1,178 @@
+"""Leases: one worker at a time, fences, retries, deaths. Each transition of a partition has a test."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.bench import Bench, held, is_lost
+from windrow.job import Limits
+from windrow.store.context import LEASE_SECONDS
+from windrow.store.messages import Commit, Counts, Finished, Lapsed, Release, Renew, Unseen, Wait
+
+
+def test_each_partition_goes_to_one_worker(bench: Bench) -> None:
+    bench.begin(["a", "b"])
+    assert {bench.claim("w1").key, bench.claim("w2").key} == {"a", "b"}
+    assert isinstance(bench.nothing_to_claim("w3"), Wait)
+
+
+def test_pending_to_leased_to_done(bench: Bench) -> None:
+    bench.begin(["a"])
+    assert bench.state("a").state == "pending"
+    lease = bench.claim()
+    assert bench.state("a").state == "leased"
+    assert bench.save(lease, "1", last=True).state == "done"
+    assert bench.state("a").state == "done"
+    assert isinstance(bench.nothing_to_claim(), Finished)
+
+
+def test_a_fence_grows_at_each_claim_and_the_old_one_writes_nothing(bench: Bench) -> None:
+    bench.begin(["a"])
+    zombie = bench.claim("w1")
+    bench.clock.forward(LEASE_SECONDS + 1)
+    heir = bench.claim("w2")
+    assert heir.fence == zombie.fence + 1
+    for command in (
+        Commit(held(zombie), rows=[("1", {"id": "1"})]),
+        Commit(held(zombie), rows=[("1", {"id": "1"})], last=True),
+        Unseen(held(zombie), ["2"]),
+        Release(held(zombie), "failed", "late"),
+    ):
+        assert is_lost(bench.say(command))
+    assert bench.records() == []
+    assert bench.state("a").found == 0
+    assert bench.state("a").worker == "w2"
+
+
+def test_a_finished_partition_takes_no_more_records(bench: Bench) -> None:
+    bench.begin(["a"])
+    lease = bench.claim()
+    bench.save(lease, "1", last=True)
+    assert is_lost(bench.say(Commit(held(lease), rows=[("2", {"id": "2"})])))
+    assert [record["id"] for record in bench.records()] == ["1"]
+
+
+def test_commits_and_signs_of_life_renew_a_lease(bench: Bench) -> None:
+    bench.begin(["a"])
+    lease = bench.claim("w1")
+    for _ in range(3):
+        bench.clock.forward(LEASE_SECONDS * 0.9)
+        bench.save(lease, "1")
+        bench.clock.forward(LEASE_SECONDS * 0.9)
+        assert bench.say(Renew("w1", [held(lease)], [Counts()])) == Lapsed([])
+        bench.save(lease, "1")
+    assert isinstance(bench.nothing_to_claim("w2"), Wait)
+
+
+def test_an_expired_lease_is_found_by_another_workers_sign_of_life(bench: Bench) -> None:
+    bench.begin(["a"])
+    bench.claim("w1")
+    bench.clock.forward(LEASE_SECONDS + 1)
+    bench.say(Renew("w2", [], []))
+    row = bench.state("a")
+    assert (row.state, row.deaths, row.worker) == ("pending", 1, None)
+
+
+def test_a_failed_attempt_comes_back_later_and_fails_for_good_after_the_limit(bench: Bench) -> None:
+    bench.begin(["a"], limits=Limits(attempts=3))
+    delays = []
+    for attempt in (1, 2):
+        lease = bench.claim()
+        assert lease.attempt == attempt
+        assert bench.fail(lease) == "pending"
+        delays.append(bench.state("a").not_before - bench.clock.now())
+        assert isinstance(bench.nothing_to_claim(), Wait)
+        bench.clock.forward(delays[-1])
+    assert 0 < delays[0] < delays[1]
+    assert bench.fail(bench.claim()) == "failed"
+    assert bench.state("a").reason == "because"
+    assert isinstance(bench.nothing_to_claim(), Finished)
+
+
+def test_an_attempt_that_saved_something_new_does_not_count(bench: Bench) -> None:
+    bench.begin(["a"], limits=Limits(attempts=2))
+    for number in range(10):
+        lease = bench.claim()
+        bench.save(lease, str(number))
+        assert bench.fail(lease) == "pending"
+    lease = bench.claim()
+    bench.save(lease, "9")  # not new
+    assert bench.fail(lease) == "pending"
+    bench.clock.forward(1000)
+    assert bench.fail(bench.claim()) == "failed"
+
+
+def test_a_parked_partition_comes_back_in_its_time_at_no_cost(bench: Bench) -> None:
+    bench.begin(["a"], limits=Limits(attempts=1))
+    assert bench.fail(bench.claim(), "parked", 120.0) == "pending"
+    assert bench.state("a").failures == 0
+    bench.clock.forward(119)
+    assert isinstance(bench.nothing_to_claim(), Wait)
+    bench.clock.forward(1)
+    assert bench.claim().key == "a"
+
+
+def test_a_stopped_partition_is_there_at_once(bench: Bench) -> None:
+    bench.begin(["a"], limits=Limits(attempts=1))
+    assert bench.fail(bench.claim(), "stopped") == "pending"
+    assert bench.claim().attempt == 2
+
+
+def test_a_refused_partition_is_not_tried_again(bench: Bench) -> None:
+    bench.begin(["a"])
+    assert bench.fail(bench.claim(), "refused") == "failed"
+    assert isinstance(bench.nothing_to_claim(), Finished)
+
+
+def test_a_partition_that_kills_its_workers_runs_alone_and_then_fails(bench: Bench) -> None:
+    bench.begin(["poison", "other"])
+    assert bench.keeper is not None
+    for _ in range(2):
+        lease = bench.claim("w1")
+        assert lease.key == "poison"
+        assert not lease.alone
+        bench.keeper.bury("w1", "signal 11", blameless=False)
+    other = bench.claim("w2", idle=False)
+    assert other.key == "other"
+    assert isinstance(bench.nothing_to_claim("w2", idle=False), Wait)
+    lease = bench.claim("w3", idle=True)
+    assert (lease.key, lease.alone) == ("poison", True)
+    bench.keeper.bury("w3", "signal 11", blameless=False)
+    row = bench.state("poison")
+    assert row.state == "failed"
+    assert row.reason == "it killed its worker 3 times: signal 11"
+    bench.save(other, "1", last=True)
+    assert isinstance(bench.nothing_to_claim(), Finished)
+
+
+@pytest.mark.parametrize("blameless", [True, False])
+def test_only_deaths_without_progress_in_between_are_blamed(bench: Bench, blameless: bool) -> None:
+    bench.begin(["a"])
+    assert bench.keeper is not None
+    for number in range(8):
+        lease = bench.claim("w")
+        if not blameless:
+            bench.save(lease, str(number))
+        bench.keeper.bury("w", "signal 9", blameless=blameless)
+        assert bench.state("a").state == "pending"
+        assert bench.state("a").deaths == 0
+
+
+def test_a_new_supervisor_takes_back_every_lease(bench: Bench) -> None:
+    bench.begin(["a", "b"])
+    zombie = bench.claim("w1")
+    bench.claim("w1")
+    bench.begin(["a", "b"])
+    assert bench.state("a").state == bench.state("b").state == "pending"
+    assert is_lost(bench.say(Commit(held(zombie), rows=[("1", {"id": "1"})])))
+
+
+def test_the_largest_of_the_last_run_goes_first(bench: Bench) -> None:
+    bench.begin(["a", "b", "c"])
+    for key, size in (("a", 1), ("b", 3), ("c", 2)):
+        lease = bench.claim()
+        assert lease.key == key
+        bench.save(lease, *(f"{key}{n}" for n in range(size)), last=True)
+    bench.finish()
+    bench.begin(["a", "b", "c"])
+    assert [bench.claim(f"w{n}").key for n in range(3)] == ["b", "c", "a"]
