@@ -1,0 +1,505 @@
+"""A worker takes partitions and scrapes them: claim → scrape → commit.
+
+One worker is one event loop with some slots; each slot has at most one partition, and each attempt at a partition one
+session. The same worker runs in a process, in a thread and in the caller's own loop; what differs is only how its
+commands travel to the store.
+
+Records travel while the scrape function goes on: a commit takes along whatever has gathered since the last one left,
+so at most one commit of a partition is under way, and a kill costs at most the records of that commit and the one in
+the making.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import random
+import traceback
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from windrow.clock import Clock
+from windrow.errors import AttemptFailed, Gone, LeaseLost, PageError, Parked, Refused, StoreUnavailable
+from windrow.events import (
+    Event,
+    Listener,
+    PartitionEnded,
+    PartitionStarted,
+    RecordInvalid,
+    RecordMade,
+    RequestDone,
+    Verdict,
+)
+from windrow.gate import Gate
+from windrow.job import Job
+from windrow.partitions import Partition
+from windrow.records import InvalidRecord, Row, raw_text
+from windrow.session import Session, SessionFactory
+from windrow.store.messages import Child, Commit, Counts, Finished, Held, Lease, Release, Wait
+from windrow.store.port import CommandFailed, StorePort
+
+Item = TypeVar("Item")
+
+HEARTBEAT_SECONDS = 5.0
+MOST_UNSAVED = 500
+"""Records that may wait for their commit before the scrape function is made to wait."""
+GRACE_SECONDS = 20.0
+"""How long a record in the making may take to be finished once the worker was asked to stop."""
+
+
+class LeasedPartition:
+    """The partition a scrape function works on."""
+
+    def __init__(self, lease: Lease, job: Job, port: StorePort) -> None:
+        self._lease = Held(lease.partition, lease.fence)
+        self._job = job
+        self._port = port
+        self._partition = Partition(lease.key, lease.params)
+        self.key = lease.key
+        self.params: Mapping[str, Any] = lease.params
+        self.attempt = lease.attempt
+        self.reopened = lease.reopened
+        self.reported: int | None = None
+        self.children: list[Child] | None = None
+        self.capped = False
+
+    def __repr__(self) -> str:
+        return f"<partition {self.key!r}, attempt {self.attempt}>"
+
+    def __getitem__(self, name: str) -> Any:
+        """A cell of the partition's row. Raises KeyError naming the cells there are."""
+        try:
+            return self.params[name]
+        except KeyError:
+            raise KeyError(
+                f"{name!r}; the partition {self.key!r} has {', '.join(self.params) or 'no parameters'}"
+            ) from None
+
+    @property
+    def value(self) -> Any:
+        """The value, for partitions made by `values()`; else the key."""
+        return self.params.get("value", self.key)
+
+    def reports(self, count: int) -> None:
+        """The site says that this partition has `count` records: the ledger checks that as many were found."""
+        if count < 0:
+            raise PageError(f"partition {self.key!r}: a site cannot report {count} records")
+        self.reported = count
+
+    def split(self, children: Iterable[str | Partition] | None = None, *, lazily: int = 0) -> bool:
+        """Hand the work to children once this attempt ends well, because the site caps its results.
+
+        `children` are keys or partitions; without them the job's source says what this partition splits into. Further
+        calls add further children. With `lazily` above 0 they run after all that is less lazy, and not at all if by
+        then the run has saved as many records that belong to this partition (see `Job.matches`) as it reports.
+        Returns False where it cannot be split further; the ledger then says what is missing.
+        """
+        if children is None:
+            chosen = self._job.source().children(self._partition)
+        else:
+            chosen = [child if isinstance(child, Partition) else Partition(child) for child in children]
+        more = [Child(child.key, dict(child.params), lazily) for child in chosen]
+        self.children = [*(self.children or ()), *more] or None
+        self.capped = self.children is None
+        return not self.capped
+
+    async def found(self, keys: Iterable[object]) -> None:
+        """These records are this partition's, but others will save them: the ledger checks that somebody did.
+
+        Where nobody did, the partition runs once more, with `reopened` set: then it should save them itself.
+        """
+        await self._port.unseen(self._lease, [str(key) for key in keys], claim=False)
+
+    async def unseen(self, items: Iterable[Item], *, key: str | Callable[[Item], object] | None = None) -> list[Item]:
+        """Those of `items` that nobody has saved in this run and no other partition has in hand.
+
+        `items` are keys themselves (key=None), mappings or objects with the field `key` names, or anything a function
+        `key` takes the record's key from. All of them count as found by this partition.
+        """
+        by_key = {_key_of(item, key): item for item in items}
+        wanted = await self._port.unseen(self._lease, list(by_key))
+        return [by_key[name] for name in wanted]
+
+
+class BlockingPartition:
+    """The partition a plain scrape function works on; see LeasedPartition."""
+
+    def __init__(self, partition: LeasedPartition, loop: asyncio.AbstractEventLoop) -> None:
+        self._partition = partition
+        self._loop = loop
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._partition, name)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._partition[name]
+
+    def found(self, keys: Iterable[object]) -> None:
+        """See LeasedPartition.found; blocks."""
+        asyncio.run_coroutine_threadsafe(self._partition.found(keys), self._loop).result()
+
+    def unseen(self, items: Iterable[Item], *, key: str | Callable[[Item], object] | None = None) -> list[Item]:
+        """See LeasedPartition.unseen; blocks."""
+        asked = self._partition.unseen(items, key=key)
+        future: Future[list[Item]] = asyncio.run_coroutine_threadsafe(asked, self._loop)
+        return future.result()
+
+
+def _key_of(item: Any, key: str | Callable[[Any], object] | None) -> str:
+    if key is None:
+        return str(item)
+    if callable(key):
+        return str(key(item))
+    try:
+        return str(item[key] if isinstance(item, Mapping) else getattr(item, key))
+    except (KeyError, AttributeError) as error:
+        raise PageError(f"unseen(): an item has no {key!r}: {raw_text(item, 200)}") from error
+
+
+# --- calling the scrape function -----------------------------------------------------------------------------------
+
+
+async def scraped(function: Callable[..., Any], session: Session, partition: LeasedPartition) -> AsyncGenerator[Any]:
+    """The records a scrape function makes, whichever of its four forms it has."""
+    if inspect.isasyncgenfunction(function):
+        async with aclosing(function(session, partition)) as records:
+            async for record in records:
+                yield record
+    elif inspect.iscoroutinefunction(function):
+        for record in _several(await function(session, partition)):
+            yield record
+    else:
+        async with aclosing(_from_thread(function, session, partition)) as records:
+            async for record in records:
+                yield record
+
+
+async def _from_thread(
+    function: Callable[..., Any], session: Session, partition: LeasedPartition
+) -> AsyncGenerator[Any]:
+    """A plain function runs in one thread of its own, one step for each record it yields."""
+    loop = asyncio.get_running_loop()
+    thread = ThreadPoolExecutor(1, thread_name_prefix=f"windrow-{partition.key[:20]}")
+    blocking = session.blocking()
+    try:
+        made = await loop.run_in_executor(thread, function, blocking, BlockingPartition(partition, loop))
+        records = made if isinstance(made, Iterator) else iter(_several(made))
+        end = object()
+        while (record := await loop.run_in_executor(thread, next, records, end)) is not end:
+            yield record
+    finally:
+        blocking.cancel()
+        thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _several(made: Any) -> Iterable[Any]:
+    """What a function returned, as records: nothing, one record, or several."""
+    if made is None:
+        return ()
+    if isinstance(made, Mapping | BaseModel) or hasattr(made, "__dataclass_fields__"):
+        return (made,)
+    if isinstance(made, Iterable) and not isinstance(made, str | bytes):
+        return made
+    return (made,)
+
+
+# --- one attempt ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False, kw_only=True)
+class WorkerParts:
+    """What a worker is made of."""
+
+    name: str
+    job: Job
+    port: StorePort
+    gate: Gate
+    clock: Clock
+    listener: Listener
+    random: random.Random = field(default_factory=random.Random)
+
+
+class Attempt:
+    """One attempt at one partition, with one session."""
+
+    def __init__(self, lease: Lease, parts: WorkerParts) -> None:
+        self.lease = lease
+        self.held = Held(lease.partition, lease.fence)
+        self._parts = parts
+        self._partition = LeasedPartition(lease, parts.job, parts.port)
+        self._rows: list[tuple[str, Row]] = []
+        self._invalid: list[tuple[str, str]] = []
+        self._counts = Counts()
+        self._saved = 0
+        self._flushing: asyncio.Task[None] | None = None
+        self._scraping: asyncio.Task[None] | None = None
+        self._cause: Exception | None = None
+        self._stopping = False
+
+    async def run(self) -> None:
+        """Scrape the partition and leave it in the state it deserves. Raises StoreUnavailable only."""
+        self._parts.listener(PartitionStarted(self.lease.key, self.lease.attempt))
+        # A task of its own: a cancellation ends the scraping and never the leaving.
+        self._scraping = asyncio.create_task(self._scrape())
+        try:
+            await asyncio.wait({self._scraping})
+        finally:
+            self._scraping.cancel()
+        await self._leave(self._why_ended(self._scraping))
+
+    def stop(self) -> None:
+        """Finish the record in the making, then give the partition back."""
+        self._stopping = True
+
+    def cancel(self, cause: Exception | None = None) -> None:
+        """Drop what is in the making. With a `cause`, it is why; without, the partition is given back."""
+        self._cause = self._cause or cause
+        self._stopping = True
+        if self._scraping is not None:
+            self._scraping.cancel()
+
+    def take_counts(self) -> Counts:
+        """What happened since this was last asked."""
+        counts, self._counts = self._counts, Counts()
+        return counts
+
+    def observe(self, event: Event) -> None:
+        """Count a session's event and pass it on."""
+        if isinstance(event, RequestDone):
+            self._counts.requests += 1
+            self._counts.retries += event.retry > 0
+            self._counts.throttled += event.verdict is Verdict.THROTTLED
+            self._counts.blocked += event.verdict is Verdict.BLOCKED
+        self._parts.listener(event)
+
+    async def _scrape(self) -> None:
+        parts = self._parts
+        factory = SessionFactory(parts.job, parts.gate, parts.clock, self.observe, random=parts.random)
+        session = factory.open(self.lease.key)
+        assert parts.job.function is not None
+        try:
+            async with (
+                asyncio.timeout(parts.job.limits.partition),
+                aclosing(scraped(parts.job.function, session, self._partition)) as records,
+            ):
+                async for record in records:
+                    await self._take(record)
+                    if self._stopping:
+                        break
+        finally:
+            await session.close()
+
+    async def _take(self, record: object) -> None:
+        record_type = self._parts.job.record_type
+        try:
+            row = record_type.row(record)
+        except InvalidRecord as error:
+            raw = raw_text(record)
+            self._invalid.append((raw, str(error)))
+            self._parts.listener(RecordInvalid(self.lease.key, str(error), raw))
+        else:
+            self._rows.append((record_type.key_of(row), row))
+            self._parts.listener(RecordMade(self.lease.key, dict(row)))
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.create_task(self._flush())
+        elif len(self._rows) > MOST_UNSAVED:
+            await asyncio.shield(self._flushing)
+
+    async def _flush(self) -> None:
+        try:
+            while self._rows or self._invalid:
+                committed = await self._parts.port.commit(self._commit())
+                self._saved += committed.new
+                if committed.state != "leased":
+                    raise LeaseLost(committed.reason or committed.state)
+        except Exception as error:
+            self.cancel(error)
+
+    def _commit(self, **end: Any) -> Commit:
+        rows, self._rows = self._rows, []
+        invalid, self._invalid = self._invalid, []
+        return Commit(
+            self.held,
+            rows=rows,
+            invalid=invalid,
+            counts=self.take_counts(),
+            reported=self._partition.reported,
+            **end,
+        )
+
+    async def _leave(self, why: Release | None) -> None:
+        try:
+            state, reason = await self._settle(why)
+        except LeaseLost as error:
+            state, reason = "lost", str(error)
+        except CommandFailed as error:
+            state, reason = await self._refused_by_the_store(error)
+        self._parts.listener(PartitionEnded(self.lease.key, state, self._saved, reason))
+
+    async def _settle(self, why: Release | None) -> tuple[str, str | None]:
+        if self._flushing is not None:
+            await self._flushing
+        if self._cause is not None:
+            raise self._cause
+        port = self._parts.port
+        if why is None:
+            partition = self._partition
+            commit = self._commit(last=True, capped=partition.capped, children=partition.children)
+            committed = await port.commit(commit)
+            self._saved += committed.new
+            return committed.state, committed.reason
+        if self._rows or self._invalid:
+            self._saved += (await port.commit(self._commit())).new
+        why = Release(why.lease, why.why, why.reason, why.seconds, self.take_counts())
+        return await port.release(why), why.reason
+
+    async def _refused_by_the_store(self, error: CommandFailed) -> tuple[str, str]:
+        reason = f"the store refused a record: {error}"
+        with contextlib.suppress(LeaseLost):
+            return await self._parts.port.release(self._release("failed", reason)), reason
+        return "lost", reason
+
+    def _release(self, why: str, reason: str, seconds: float = 0.0) -> Release:
+        return Release(self.held, why, reason[:2_000], seconds)
+
+    def _why_ended(self, scraping: asyncio.Task[None]) -> Release | None:
+        """Why the attempt has to give its partition back unfinished; None where it has not."""
+        if scraping.cancelled():
+            return self._release("stopped", "stopped")
+        error = scraping.exception()
+        if error is None:
+            return self._release("stopped", "stopped") if self._stopping else None
+        if isinstance(error, TimeoutError):
+            return self._release("failed", self._explain_timeout(error))
+        if isinstance(error, Exception):
+            return self._why(error)
+        raise error
+
+    def _why(self, error: Exception) -> Release:
+        if isinstance(error, Parked):
+            return self._release("parked", str(error), error.seconds)
+        if isinstance(error, Refused | Gone):
+            return self._release("refused", str(error))
+        if isinstance(error, AttemptFailed):
+            return self._release("failed", str(error))
+        if isinstance(error, StoreUnavailable | LeaseLost | CommandFailed):
+            self._cause = self._cause or error
+            return self._release("stopped", str(error))
+        return self._release("failed", f"{type(error).__name__}: {error}{_place(error)}")
+
+    def _explain_timeout(self, error: TimeoutError) -> str:
+        limit = self._parts.job.limits.partition
+        return (
+            f"TimeoutError: {error}{_place(error)}"
+            if str(error)
+            else f"took longer than {limit:g} s (Limits.partition)"
+        )
+
+
+def _place(error: Exception) -> str:
+    """Where in the user's code an error arose."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(str(Path(__file__).parent))]
+    chosen = (own or frames)[-1:]
+    return "".join(f" ({Path(frame.filename).name}, line {frame.lineno})" for frame in chosen)
+
+
+# --- the worker ----------------------------------------------------------------------------------------------------
+
+
+class Worker:
+    """Keeps `slots` partitions in progress until the run is finished or it is stopped."""
+
+    def __init__(self, parts: WorkerParts, slots: int) -> None:
+        self._parts = parts
+        self._slots = slots
+        self._attempts: set[Attempt] = set()
+        self._stopping = asyncio.Event()
+        self._alone = asyncio.Lock()
+
+    async def work(self) -> None:
+        """Returns when the run is finished or the worker stopped. Raises StoreUnavailable when the store is gone."""
+        heart = asyncio.create_task(self._beat())
+        try:
+            async with asyncio.TaskGroup() as slots:
+                for _ in range(self._slots):
+                    slots.create_task(self._serve())
+        except* StoreUnavailable as group:
+            raise StoreUnavailable(str(group.exceptions[0])) from group
+        finally:
+            heart.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await heart
+
+    def stop(self) -> None:
+        """Finish the records in the making, give the partitions back, claim no more. Safe to call twice."""
+        if not self._stopping.is_set():
+            self._stopping.set()
+            for attempt in self._attempts:
+                attempt.stop()
+
+    def drop(self) -> None:
+        """Give the partitions back now, without the records in the making."""
+        self.stop()
+        for attempt in self._attempts:
+            attempt.cancel()
+
+    async def _serve(self) -> None:
+        while not self._stopping.is_set():
+            async with self._alone:
+                answer = await self._claim()
+                if isinstance(answer, Lease) and answer.alone:
+                    await self._attempt(answer)
+                    continue
+            if isinstance(answer, Finished):
+                return
+            if isinstance(answer, Lease):
+                await self._attempt(answer)
+            else:
+                await self._pause(answer.seconds)
+
+    async def _claim(self) -> Lease | Wait | Finished:
+        try:
+            return await self._parts.port.claim(self._parts.name, idle=not self._attempts)
+        except CommandFailed:
+            return Wait(1.0)
+
+    async def _attempt(self, lease: Lease) -> None:
+        attempt = Attempt(lease, self._parts)
+        self._attempts.add(attempt)
+        if self._stopping.is_set():
+            attempt.stop()
+        try:
+            await attempt.run()
+        finally:
+            self._attempts.discard(attempt)
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+    async def _beat(self) -> None:
+        grace = GRACE_SECONDS
+        while True:
+            await self._parts.clock.sleep(HEARTBEAT_SECONDS)
+            await self._renew(list(self._attempts))
+            if self._stopping.is_set():
+                grace -= HEARTBEAT_SECONDS
+                if grace <= 0:
+                    self.drop()
+
+    async def _renew(self, attempts: Sequence[Attempt]) -> None:
+        leases, counts = [a.held for a in attempts], [a.take_counts() for a in attempts]
+        with contextlib.suppress(CommandFailed, StoreUnavailable):
+            lapsed = await self._parts.port.renew(self._parts.name, leases, counts)
+            for attempt in attempts:
+                if attempt.held.partition in lapsed and attempt in self._attempts:
+                    attempt.cancel(LeaseLost("the lease ran out"))
