@@ -22,7 +22,7 @@ Parameters = Mapping[str, Any]
 Matcher = Callable[[Mapping[str, Any], Partition], bool | None]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-BUILT_IN = MappingProxyType({"annuaire": "windrow.demo.annuaire.job"})
+BUILT_IN = MappingProxyType({"annuaire": "windrow.demo.annuaire.job", "finviz": "windrow.demo.finviz.job"})
 USER_AGENT = "windrow/0.1 (a scraper that keeps to robots.txt)"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 

@@ -50,6 +50,8 @@ Item = TypeVar("Item")
 HEARTBEAT_SECONDS = 5.0
 MOST_UNSAVED = 500
 """Records that may wait for their commit before the scrape function is made to wait."""
+COMMIT_SECONDS = 0.01
+"""How long a first record waits for others, or for the end of the attempt, to share its commit."""
 GRACE_SECONDS = 20.0
 """How long a record in the making may take to be finished once the worker was asked to stop."""
 
@@ -239,6 +241,7 @@ class Attempt:
         self._counts = Counts()
         self._saved = 0
         self._flushing: asyncio.Task[None] | None = None
+        self._ending = asyncio.Event()
         self._scraping: asyncio.Task[None] | None = None
         self._cause: Exception | None = None
         self._stopping = False
@@ -314,7 +317,10 @@ class Attempt:
 
     async def _flush(self) -> None:
         try:
-            while self._rows or self._invalid:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(COMMIT_SECONDS):
+                    await self._ending.wait()
+            while (self._rows or self._invalid) and not self._ending.is_set():
                 committed = await self._parts.port.commit(self._commit())
                 self._saved += committed.new
                 if committed.state != "leased":
@@ -344,6 +350,7 @@ class Attempt:
         self._parts.listener(PartitionEnded(self.lease.key, state, self._saved, reason))
 
     async def _settle(self, why: Release | None) -> tuple[str, str | None]:
+        self._ending.set()
         if self._flushing is not None:
             await self._flushing
         if self._cause is not None:

@@ -42,7 +42,9 @@ def _at_least_one(value: int | None) -> int | None:
 
 JobArgument = Annotated[
     str,
-    typer.Argument(metavar="JOB", help="file.py, file.py:name, package.module:name, or a built-in job: annuaire."),
+    typer.Argument(
+        metavar="JOB", help="file.py, file.py:name, package.module:name, or a built-in job: annuaire, finviz."
+    ),
 ]
 StoreArgument = Annotated[str, typer.Argument(metavar="STORE", help="An SQLite file, or its URL: sqlite:///FILE.")]
 StoreOption = Annotated[
@@ -214,7 +216,7 @@ def init(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The folder to make.")],
     origin: Annotated[
         str | None,
-        typer.Option("--from", metavar="JOB", help="Begin with the source of a built-in job: annuaire."),
+        typer.Option("--from", metavar="JOB", help="Begin with the source of a built-in job: annuaire, finviz."),
     ] = None,
 ) -> Work:
     """Make a folder with a job to begin with.

@@ -194,7 +194,7 @@ class Element(Selection):
     @property
     def children(self) -> list[Element]:
         """The elements directly below."""
-        return [Element(node, self._owner) for node in self._node.iter()]
+        return [Element(node, self._owner) for node in self._node.iter() if not (node.tag or "-").startswith("-")]
 
     @property
     def next(self) -> Element | None:

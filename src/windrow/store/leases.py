@@ -9,7 +9,7 @@ a new record a partition runs alone in its worker, so the third death has one ca
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -24,6 +24,8 @@ from windrow.store.tables import claims, invalid, partitions, workers
 SUSPECT_DEATHS = 2
 IDLE_WAIT = 0.1
 LONGEST_WAIT = 1.0
+SOON = 30.0
+"""Seconds that lazy partitions wait for one that has to be tried again."""
 
 
 def greet(tx: Transaction, worker: str, pid: int, sessions: int) -> None:
@@ -39,41 +41,18 @@ def claim(tx: Transaction, worker: str, *, idle: bool, is_covered: Callable[[Tra
     Lazy partitions wait until nothing else is pending or under way; they are spared where `is_covered` says of their
     parent that all it reports is known by now.
     """
-    row = _next_pending(tx, idle=idle)
-    if row is None and expire(tx):
-        row = _next_pending(tx, idle=idle)
-    while row is not None and row.lazy:
-        if _is_any_leased(tx):
-            return None
-        _wake_or_spare(tx, row, spare=is_covered(tx, row.parent))
-        row = _next_pending(tx, idle=idle)
+    row = _take_pending(tx, worker, idle=idle)
+    if row is None and (expire(tx) or _settle_lazy(tx, is_covered)):
+        row = _take_pending(tx, worker, idle=idle)
     if row is None:
-        return None
-    changed = tx.connection.execute(
-        update(partitions)
-        .where(partitions.c.id == row.id, partitions.c.state == "pending")
-        .values(
-            state="leased",
-            worker=worker,
-            fence=partitions.c.fence + 1,
-            attempt=partitions.c.attempt + 1,
-            lease_until=tx.now + tx.context.lease_seconds,
-            progress=0,
-            capped=False,
-            reason=None,
-            finished=None,
-            started=func.coalesce(partitions.c.started, tx.now),
-        )
-    )
-    if changed.rowcount != 1:
         return None
     _forget_invalid(tx, row)
     return Lease(
         partition=row.id,
-        fence=row.fence + 1,
+        fence=row.fence,
         key=row.key,
         params=msgspec.json.decode(row.params),
-        attempt=row.attempt + 1,
+        attempt=row.attempt,
         reopened=row.reopened > 0,
         alone=row.deaths >= SUSPECT_DEATHS,
     )
@@ -92,7 +71,7 @@ def waiting_time(tx: Transaction) -> Wait | None:
 
 def held(tx: Transaction, lease: Held) -> SqlRow[Any] | None:
     """The partition's row while the lease holds, renewed; None where the fence is not its own any more."""
-    changed = tx.connection.execute(
+    return tx.connection.execute(
         update(partitions)
         .where(
             partitions.c.id == lease.partition,
@@ -101,10 +80,8 @@ def held(tx: Transaction, lease: Held) -> SqlRow[Any] | None:
             partitions.c.state == "leased",
         )
         .values(lease_until=tx.now + tx.context.lease_seconds)
-    )
-    if changed.rowcount != 1:
-        return None
-    return tx.connection.execute(select(partitions).where(partitions.c.id == lease.partition)).one()
+        .returning(partitions)
+    ).one_or_none()
 
 
 def renew(tx: Transaction, command: Renew) -> Lapsed:
@@ -127,36 +104,44 @@ def release(tx: Transaction, command: Release) -> Ended | Lost:
         return Lost()
     add_counts(tx, row.worker, row.id, command.counts)
     if command.why == "failed":
-        return Ended(give_up_attempt(tx, row, command.reason))
+        return Ended(give_up_attempt(tx, row, command.reason, {}))
     if command.why == "refused":
-        return Ended(end(tx, row.id, "failed", reason=command.reason))
+        return Ended(end(tx, row, "failed", reason=command.reason))
     not_before = tx.now + command.seconds if command.why == "parked" else 0.0
     reason = command.reason if command.why == "parked" else None
-    return Ended(put_back(tx, row.id, not_before=not_before, reason=reason))
+    return Ended(put_back(tx, row, not_before=not_before, reason=reason))
 
 
 def give_up_attempt(
-    tx: Transaction, row: SqlRow[Any], reason: str, *, most: int | None = None, last: str = "failed"
+    tx: Transaction,
+    row: SqlRow[Any],
+    reason: str,
+    values: Mapping[str, Any],
+    *,
+    most: int | None = None,
+    last: str = "failed",
 ) -> str:
     """The attempt came to nothing: try again later, or leave the partition `last` after `most` such attempts in a row.
 
-    An attempt that saved something new does not count: a long partition on a flaky site creeps forward to its end.
+    `values` are columns that change with it. An attempt that saved something new does not count: a long partition on a
+    flaky site creeps forward to its end.
     """
-    failures = 0 if row.progress else row.failures + 1
+    failures = 0 if values.get("progress", row.progress) else row.failures + 1
     if failures >= (most or tx.context.limits.attempts):
-        return end(tx, row.id, last, reason=reason)
-    delay = before_attempt(failures + 1, tx.context.random)
-    return put_back(tx, row.id, not_before=tx.now + delay, reason=reason, failures=failures, deaths=0)
+        return end(tx, row, last, **{**values, "reason": reason})
+    not_before = tx.now + before_attempt(failures + 1, tx.context.random)
+    more = {"not_before": not_before, "reason": reason, "failures": failures, "deaths": 0}
+    return put_back(tx, row, **{**values, **more})
 
 
-def put_back(tx: Transaction, partition: int, **values: Any) -> str:
+def put_back(tx: Transaction, row: SqlRow[Any], **values: Any) -> str:
     """leased → pending."""
-    return _leave(tx, partition, state="pending", **values)
+    return _leave(tx, row, state="pending", **values)
 
 
-def end(tx: Transaction, partition: int, state: str, **values: Any) -> str:
+def end(tx: Transaction, row: SqlRow[Any], state: str, **values: Any) -> str:
     """leased → done, split, incomplete or failed."""
-    return _leave(tx, partition, state=state, finished=tx.now, **values)
+    return _leave(tx, row, state=state, finished=tx.now, **values)
 
 
 def expire(tx: Transaction) -> int:
@@ -179,7 +164,7 @@ def bury(tx: Transaction, worker: str, cause: str, *, blameless: bool) -> None:
     tx.connection.execute(update(workers).where(workers.c.name == worker).values(ended=tx.now))
     for row in rows:
         if blameless:
-            put_back(tx, row.id, not_before=0.0)
+            put_back(tx, row, not_before=0.0)
         else:
             _take_from_the_dead(tx, row, cause)
 
@@ -208,20 +193,70 @@ def add_counts(tx: Transaction, worker: str, partition: int, counts: Counts) -> 
         )
 
 
-def _next_pending(tx: Transaction, *, idle: bool) -> SqlRow[Any] | None:
-    allowed = [] if idle else [partitions.c.deaths < SUSPECT_DEATHS]
-    return tx.connection.execute(
-        select(partitions)
+def _take_pending(tx: Transaction, worker: str, *, idle: bool) -> SqlRow[Any] | None:
+    """pending → leased, for the next partition that is not lazy."""
+    candidates = partitions.alias("candidates")
+    allowed = () if idle else (candidates.c.deaths < SUSPECT_DEATHS,)
+    following = (
+        select(candidates.c.id)
         .where(
-            partitions.c.run == tx.context.run,
-            partitions.c.state == "pending",
-            partitions.c.not_before <= tx.now,
+            candidates.c.run == tx.context.run,
+            candidates.c.state == "pending",
+            candidates.c.lazy == 0,
+            candidates.c.not_before <= tx.now,
             *allowed,
         )
-        .order_by(partitions.c.lazy, partitions.c.size.desc(), partitions.c.id)
+        .order_by(candidates.c.size.desc(), candidates.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    return tx.connection.execute(
+        update(partitions)
+        .where(partitions.c.id == following, partitions.c.state == "pending")
+        .values(
+            state="leased",
+            worker=worker,
+            fence=partitions.c.fence + 1,
+            attempt=partitions.c.attempt + 1,
+            lease_until=tx.now + tx.context.lease_seconds,
+            progress=0,
+            capped=False,
+            claiming=False,
+            reason=None,
+            finished=None,
+            started=func.coalesce(partitions.c.started, tx.now),
+        )
+        .returning(partitions)
     ).one_or_none()
+
+
+def _settle_lazy(tx: Transaction, is_covered: Callable[[Transaction, int], bool]) -> bool:
+    """Wake the least lazy partitions, or spare them; True where some were woken. They wait for what is under way."""
+    while not _is_any_leased(tx) and not _is_any_ready(tx):
+        row = tx.connection.execute(
+            select(partitions)
+            .where(partitions.c.run == tx.context.run, partitions.c.state == "pending", partitions.c.lazy > 0)
+            .order_by(partitions.c.lazy, partitions.c.id)
+            .limit(1)
+        ).one_or_none()
+        if row is None:
+            return False
+        covered = is_covered(tx, row.parent)
+        _wake_or_spare(tx, row, spare=covered)
+        if not covered:
+            return True
+    return False
+
+
+def _is_any_ready(tx: Transaction) -> bool:
+    ready = exists().where(
+        partitions.c.run == tx.context.run,
+        partitions.c.state == "pending",
+        partitions.c.lazy == 0,
+        partitions.c.not_before <= tx.now + SOON,
+    )
+    return bool(tx.connection.execute(select(ready)).scalar())
 
 
 def _is_any_leased(tx: Transaction) -> bool:
@@ -243,23 +278,24 @@ def _wake_or_spare(tx: Transaction, row: SqlRow[Any], *, spare: bool) -> None:
     )
 
 
-def _leave(tx: Transaction, partition: int, **values: Any) -> str:
-    tx.connection.execute(delete(claims).where(claims.c.partition == partition))
+def _leave(tx: Transaction, row: SqlRow[Any], **values: Any) -> str:
+    if row.claiming:
+        tx.connection.execute(delete(claims).where(claims.c.partition == row.id))
     changed = tx.connection.execute(
         update(partitions)
-        .where(partitions.c.id == partition, partitions.c.state == "leased")
-        .values(worker=None, lease_until=None, **values)
+        .where(partitions.c.id == row.id, partitions.c.fence == row.fence, partitions.c.state == "leased")
+        .values(worker=None, lease_until=None, claiming=False, **values)
     )
     if changed.rowcount != 1:
-        raise RuntimeError(f"partition {partition} was left by a worker that did not hold it")
+        raise RuntimeError(f"partition {row.id} was left by a worker that did not hold it")
     return str(values["state"])
 
 
 def _take_from_the_dead(tx: Transaction, row: SqlRow[Any], cause: str) -> str:
     deaths = 0 if row.progress else row.deaths + 1
     if deaths >= tx.context.limits.deaths:
-        return end(tx, row.id, "failed", deaths=deaths, reason=f"it killed its worker {deaths} times: {cause}")
-    return put_back(tx, row.id, deaths=deaths, not_before=0.0, reason=cause)
+        return end(tx, row, "failed", deaths=deaths, reason=f"it killed its worker {deaths} times: {cause}")
+    return put_back(tx, row, deaths=deaths, not_before=0.0, reason=cause)
 
 
 def _forget_invalid(tx: Transaction, row: SqlRow[Any]) -> None:

@@ -43,11 +43,15 @@ def unseen(tx: Transaction, command: Unseen) -> Keys | Lost:
     mine: set[str] = set()
     found = 0
     for chunk in _chunks(keys):
-        saved = _saved(tx, chunk)
+        saved = {key for key, is_saved in _sighted(tx, chunk) if is_saved}
         found += _sight(tx, partition, [(key, key in saved) for key in chunk])
         fresh = [key for key in chunk if key not in saved]
         mine |= _take(tx, partition, fresh) if command.claim else set(fresh)
-    _add(tx, partition, found=found)
+    tx.connection.execute(
+        update(partitions)
+        .where(partitions.c.id == partition)
+        .values(found=partitions.c.found + found, claiming=partitions.c.claiming | (command.claim and bool(mine)))
+    )
     return Keys([key for key in keys if key in mine])
 
 
@@ -67,21 +71,21 @@ def commit(tx: Transaction, command: Commit) -> Committed | Lost:
         throttled=counts.throttled,
         blocked=counts.blocked,
     )
-    tx.connection.execute(
-        update(partitions)
-        .where(partitions.c.id == row.id)
-        .values(
-            progress=partitions.c.progress + new,
-            saved=partitions.c.saved + new,
-            found=partitions.c.found + found,
-            invalid=partitions.c.invalid + len(command.invalid),
-            requests=partitions.c.requests + counts.requests,
-            reported=func.coalesce(command.reported, partitions.c.reported),
-        )
-    )
-    if not command.last:
-        return _too_many_invalid(tx, row.id) or Committed(new, "leased")
-    return _end_attempt(tx, row.id, command, new)
+    values: dict[str, Any] = {
+        "progress": row.progress + new,
+        "saved": row.saved + new,
+        "found": row.found + found,
+        "invalid": row.invalid + len(command.invalid),
+        "requests": row.requests + counts.requests,
+        "reported": row.reported if command.reported is None else command.reported,
+    }
+    too_many = _too_many_invalid(tx, values["invalid"])
+    if too_many is not None:
+        return Committed(new, end(tx, row, "failed", **{**values, "reason": too_many}), too_many)
+    if command.last:
+        return _end_attempt(tx, row, command, new, values)
+    tx.connection.execute(update(partitions).where(partitions.c.id == row.id).values(**values))
+    return Committed(new, "leased")
 
 
 def is_covered(tx: Transaction, parent: int) -> bool:
@@ -123,16 +127,19 @@ def _save(tx: Transaction, row: SqlRow[Any], command: Commit) -> tuple[int, int]
     by_key = dict(command.rows)
     new = found = 0
     for chunk in _chunks(list(by_key)):
-        saved = _saved(tx, chunk)
+        sighted_before = _sighted(tx, chunk)
+        saved = {key for key, is_saved in sighted_before if is_saved}
         tx.context.records.save(
             tx.connection, [by_key[key] for key in chunk], partition=row.key, run=tx.context.run, now=tx.now
         )
-        found += _sight(tx, row.id, [(key, True) for key in chunk])
-        tx.connection.execute(
-            update(sightings)
-            .where(sightings.c.run == tx.context.run, sightings.c.key.in_(chunk), sightings.c.saved.is_(False))
-            .values(saved=True)
-        )
+        sighted = _sight(tx, row.id, [(key, True) for key in chunk])
+        if len(sighted_before) > len(saved):
+            tx.connection.execute(
+                update(sightings)
+                .where(sightings.c.run == tx.context.run, sightings.c.key.in_(chunk), sightings.c.saved.is_(False))
+                .values(saved=True)
+            )
+        found += sighted
         new += len(chunk) - len(saved)
     if command.invalid:
         tx.connection.execute(
@@ -145,14 +152,14 @@ def _save(tx: Transaction, row: SqlRow[Any], command: Commit) -> tuple[int, int]
     return new, found
 
 
-def _saved(tx: Transaction, keys: Sequence[str]) -> set[str]:
-    return set(
-        tx.connection.execute(
-            select(sightings.c.key).where(
-                sightings.c.run == tx.context.run, sightings.c.key.in_(keys), sightings.c.saved.is_(True)
-            )
-        ).scalars()
+def _sighted(tx: Transaction, keys: Sequence[str]) -> set[tuple[str, bool]]:
+    """The keys among `keys` that this run has sighted, and whether they are saved."""
+    known = (
+        select(sightings.c.key, sightings.c.saved)
+        .distinct()
+        .where(sightings.c.run == tx.context.run, sightings.c.key.in_(keys))
     )
+    return {(row.key, row.saved) for row in tx.connection.execute(known)}
 
 
 def _sight(tx: Transaction, partition: int, seen: Sequence[tuple[str, bool]]) -> int:
@@ -180,47 +187,38 @@ def _take(tx: Transaction, partition: int, keys: Sequence[str]) -> set[str]:
 # --- the end of an attempt -----------------------------------------------------------------------------------------
 
 
-def _too_many_invalid(tx: Transaction, partition: int) -> Committed | None:
+def _too_many_invalid(tx: Transaction, count: int) -> str | None:
     most = tx.context.limits.invalid
-    if most is None:
-        return None
-    count = tx.connection.execute(select(partitions.c.invalid).where(partitions.c.id == partition)).scalar_one()
-    if count <= most:
-        return None
-    reason = f"{count} invalid records, the job allows {most}"
-    return Committed(0, end(tx, partition, "failed", reason=reason), reason)
+    return None if most is None or count <= most else f"{count} invalid records, the job allows {most}"
 
 
-def _end_attempt(tx: Transaction, partition: int, command: Commit, new: int) -> Committed:
-    refused = _too_many_invalid(tx, partition)
-    if refused is not None:
-        return refused
+def _end_attempt(tx: Transaction, row: SqlRow[Any], command: Commit, new: int, values: dict[str, Any]) -> Committed:
+    """The last batch of an attempt is saved: what the partition becomes. `values`: its counters with that batch."""
     if command.children is not None:
-        _plant(tx, partition, command.children)
-        return Committed(new, end(tx, partition, "split"))
-    row = tx.connection.execute(select(partitions).where(partitions.c.id == partition)).one()
-    missing = max(0, (row.reported or 0) - row.found - _sightless_invalid(tx, row))
-    tx.connection.execute(
-        update(partitions).where(partitions.c.id == partition).values(missing=missing, capped=command.capped)
-    )
-    if missing == 0 and not (command.capped and row.reported is None):
-        return Committed(new, end(tx, partition, "done"))
+        _plant(tx, row.id, command.children)
+        return Committed(new, end(tx, row, "split", **values))
+    reported, found = values["reported"], values["found"]
+    missing = max(0, (reported or 0) - found - _sightless_invalid(tx, row.id, values["invalid"]))
+    values |= {"missing": missing, "capped": command.capped}
+    if missing == 0 and not (command.capped and reported is None):
+        return Committed(new, end(tx, row, "done", **values))
     if command.capped:
-        whole = "does not say how many there are" if row.reported is None else f"reports {row.reported}"
-        reason = f"the site {whole} and shows {row.found}, and the partition cannot be split further"
-        return Committed(new, end(tx, partition, "incomplete", reason=reason), reason)
-    reason = f"the site reports {row.reported}, {row.found} were found"
-    return Committed(new, give_up_attempt(tx, row, reason, most=SHORTFALL_ATTEMPTS, last="incomplete"), reason)
+        whole = "does not say how many there are" if reported is None else f"reports {reported}"
+        reason = f"the site {whole} and shows {found}, and the partition cannot be split further"
+        return Committed(new, end(tx, row, "incomplete", **values, reason=reason), reason)
+    reason = f"the site reports {reported}, {found} were found"
+    state = give_up_attempt(tx, row, reason, values, most=SHORTFALL_ATTEMPTS, last="incomplete")
+    return Committed(new, state, reason)
 
 
-def _sightless_invalid(tx: Transaction, row: SqlRow[Any]) -> int:
+def _sightless_invalid(tx: Transaction, partition: int, invalid_records: int) -> int:
     """Invalid records of which no key was ever sighted: the site's count holds them, `found` does not."""
-    if not row.invalid:
+    if not invalid_records:
         return 0
     unsaved = tx.connection.execute(
-        select(func.count()).where(sightings.c.partition == row.id, sightings.c.saved.is_(False))
+        select(func.count()).where(sightings.c.partition == partition, sightings.c.saved.is_(False))
     ).scalar_one()
-    return max(0, int(row.invalid) - int(unsaved))
+    return max(0, invalid_records - int(unsaved))
 
 
 def _plant(tx: Transaction, parent: int, children: Sequence[Child]) -> None:
@@ -445,13 +443,6 @@ def _invalid_below(tx: Transaction, partition: int) -> int:
 def _records_so_far(tx: Transaction) -> int:
     saved = tx.connection.execute(select(runs.c.records).where(runs.c.id == tx.context.run)).scalar_one()
     return int(saved) + tx.totals.get("records", 0)
-
-
-def _add(tx: Transaction, partition: int, *, found: int) -> None:
-    if found:
-        tx.connection.execute(
-            update(partitions).where(partitions.c.id == partition).values(found=partitions.c.found + found)
-        )
 
 
 def _chunks(keys: list[str]) -> Iterator[list[str]]:

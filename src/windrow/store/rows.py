@@ -133,19 +133,21 @@ class RecordTable:
         for known in self._kinds:
             if known.casefold() == name.casefold():
                 return known
-        self._add_column(connection, name, kind_of(value) if isinstance(value, str | int | float) else Kind.TEXT)
+        self._add_column(connection, name, kind_of(value) if isinstance(value, str | int | float) else None)
         return name
 
-    def _add_column(self, connection: Connection, name: str, kind: Kind) -> None:
+    def _add_column(self, connection: Connection, name: str, kind: Kind | None) -> None:
+        """Without a kind (a plain dict brought null first) SQLite keeps whatever comes as it is."""
         if len(self._kinds) >= MOST_COLUMNS:
             raise TooManyColumns(
                 f"the column {name!r} would be number {len(self._kinds) + 1} of {self.name}, {MOST_COLUMNS} are the "
                 "most; put what varies into one nested value"
             )
         quote = connection.dialect.identifier_preparer.quote
-        sql_type = _TYPES[kind]().compile(dialect=connection.dialect)
+        untyped = kind is None and connection.dialect.name == "sqlite"
+        sql_type = "" if untyped else _TYPES[kind or Kind.TEXT]().compile(dialect=connection.dialect)
         connection.execute(text(f"ALTER TABLE {quote(self.name)} ADD COLUMN {_escaped(quote(name))} {sql_type}"))
-        self._kinds[name] = kind
+        self._kinds[name] = kind or Kind.TEXT
         self._statements.clear()
 
     def _upsert(self, connection: Connection, columns: Iterable[str]) -> Insert:

@@ -83,6 +83,7 @@ partitions = Table(
     Column("reopened", Integer, nullable=False, server_default=text("0")),  # times it ran again to settle the books
     Column("lazy", Integer, nullable=False, server_default=text("0")),  # above 0: runs last, in this order, if needed
     Column("progress", Integer, nullable=False, server_default=text("0")),  # new records since it was last claimed
+    Column("claiming", Boolean, nullable=False, server_default=text("false")),  # whether it has claims on keys
     Column("capped", Boolean, nullable=False, server_default=text("false")),
     Column("reported", Integer),
     _count("found"),

@@ -1,0 +1,1 @@
+"""The built-in job `finviz` (fundamentals of listed companies), and a replica of its site with made-up figures."""
