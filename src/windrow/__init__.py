@@ -6,19 +6,17 @@ partitions in parallel, politely, and every record lands exactly once.
 
 from __future__ import annotations
 
-from importlib.metadata import version
+import importlib
 from typing import TYPE_CHECKING, Any
-
-from windrow.errors import Blocked, FetchFailed, Gone, PageError, Refused, UsageError, WindrowError
-from windrow.job import Job, Limits, Pace
-from windrow.partitions import Partition, prefixes, rows, values
-from windrow.session import BlockingSession, Element, Form, Page, Session
-from windrow.worker import BlockingPartition, LeasedPartition
 
 if TYPE_CHECKING:
     from windrow.app import run_job as run
-
-__version__ = version("windrow")
+    from windrow.errors import Blocked, FetchFailed, Gone, PageError, Refused, UsageError, WindrowError
+    from windrow.export import read
+    from windrow.job import Job, Limits, Pace
+    from windrow.partitions import Partition, prefixes, rows, values
+    from windrow.session import BlockingSession, Element, Form, Page, Session
+    from windrow.worker import BlockingPartition, LeasedPartition
 
 __all__ = [
     "Blocked",
@@ -40,6 +38,7 @@ __all__ = [
     "UsageError",
     "WindrowError",
     "prefixes",
+    "read",
     "rows",
     "run",
     "values",
@@ -47,9 +46,27 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`windrow.run` loads the database library, which a worker process and a job file do without."""
-    if name == "run":
-        from windrow.app import run_job
+    """Public names are loaded when they are first used: `windrow --version` does without an HTTP library, and a worker
+    process without a database library."""
+    if name == "__version__":
+        from importlib.metadata import version
 
-        return run_job
+        return version("windrow")
+    if name in __all__:
+        value = getattr(importlib.import_module(f"windrow.{_home(name)}"), "run_job" if name == "run" else name)
+        globals()[name] = value
+        return value
     raise AttributeError(f"module 'windrow' has no attribute {name!r}")
+
+
+def _home(name: str) -> str:
+    """The module that a public name comes from."""
+    homes = {
+        "app": {"run"},
+        "export": {"read"},
+        "job": {"Job", "Limits", "Pace"},
+        "partitions": {"Partition", "prefixes", "rows", "values"},
+        "session": {"BlockingSession", "Element", "Form", "Page", "Session"},
+        "worker": {"BlockingPartition", "LeasedPartition"},
+    }
+    return next((home for home, names in homes.items() if name in names), "errors")

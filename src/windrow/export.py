@@ -1,4 +1,4 @@
-"""Exporting records to a file: CSV, JSON lines, Parquet.
+"""Records for others: a file (CSV, JSON lines, Parquet) or a data frame.
 
 Records are streamed page by page to a temporary file beside the target, which takes its place at the end: a target is
 always whole, and an export that fails leaves the former one as it was.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import importlib
 import json
 import math
 import os
@@ -63,6 +64,43 @@ def export(store: str, target: str | Path, table: str | None = None, *, raw: boo
         columns = reader.record_columns(table)
         with _replacing(path) as part:
             return write(part, columns, map(_with_times, reader.records(columns)), raw)
+
+
+def check_target(target: Path) -> None:
+    """Raises UsageError for what `export` could not write: said before a long run rather than after it."""
+    _writer(target)
+    _check_target(target)
+
+
+def read(store: str, table: str | None = None, *, library: str | None = None) -> Any:
+    """The records of a store as a data frame.
+
+    - `table`: the record table; None for that of the run active last.
+    - `library`: `pandas` or `polars`; None for whichever is installed, pandas first.
+
+    Columns as in `export`; what is kept as JSON comes as lists and dicts. All records are held in memory at once.
+    Raises UsageError: a missing store or table, or neither library.
+    """
+    frames = _frame_library(library)
+    with open_reader(store) as reader:
+        columns = reader.record_columns(table)
+        shape = _shape(columns, _json_value)
+        rows = [
+            [convert(cell) for convert, cell in zip(shape, cells, strict=True)]
+            for cells in map(_with_times, reader.records(columns))
+        ]
+    if frames.__name__ == "polars":
+        return frames.DataFrame(rows, schema=list(columns.names), orient="row", infer_schema_length=None, strict=False)
+    return frames.DataFrame(rows, columns=list(columns.names))
+
+
+def _frame_library(wanted: str | None) -> Any:
+    if wanted not in (None, "pandas", "polars"):
+        raise UsageError(f"library={wanted!r}: there are 'pandas' and 'polars'")
+    for name in ("pandas", "polars") if wanted is None else (wanted,):
+        with contextlib.suppress(ModuleNotFoundError):
+            return importlib.import_module(name)
+    raise UsageError(f"no {wanted or 'pandas or polars'} is installed: pip install {wanted or 'pandas'}")
 
 
 def is_formula(text: str) -> bool:

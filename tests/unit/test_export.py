@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tests.support.stores import NOW, FilledStore, filled_store
 from windrow.clock import iso
 from windrow.errors import StoreError, UsageError
-from windrow.export import export, is_formula
+from windrow.export import export, is_formula, read
 from windrow.records import RecordType, record_type
 
 
@@ -296,3 +296,21 @@ def test_a_store_without_runs_or_records_is_an_error(store: FilledStore) -> None
     store.run()
     with pytest.raises(StoreError, match="saved nothing so far"):
         exported(store, "people.csv")
+
+
+# --- data frames ---------------------------------------------------------------------------------------------------
+
+
+def test_records_come_as_a_data_frame(store: FilledStore) -> None:
+    pandas = pytest.importorskip("pandas")
+    fill(store, person("1", name="Ann", age=30, facts='{"a": [1]}'), person("2"))
+    frame = read(str(store.path))
+    assert isinstance(frame, pandas.DataFrame)
+    assert list(frame.columns) == [*PERSON.columns, "_partition", "_run", "_first_seen", "_last_seen"]
+    assert frame.set_index("id").loc["1", "name"] == "Ann"
+    assert frame["facts"][0] == {"a": [1]}
+
+
+def test_an_unknown_library_is_named_with_the_known_ones(store: FilledStore) -> None:
+    with pytest.raises(UsageError, match="there are 'pandas' and 'polars'"):
+        read(str(store.path), library="numpy")

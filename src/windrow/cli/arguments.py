@@ -118,6 +118,10 @@ def run(
         bool, typer.Option("--fresh", help="Abandon an unfinished run and begin anew; records are kept and updated.")
     ] = False,
     ignore_robots: RobotsOption = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write all records there in the end, as export does."),
+    ] = None,
     quiet: QuietOption = False,
 ) -> Work:
     """Run a job, or go on with its unfinished run.
@@ -127,7 +131,7 @@ def run(
     """
     options = _options(job, store, engine, sessions, workers, parameters, delay, rate, ignore_robots)
     options |= {"only": tuple(only or ()), "limit": limit, "fresh": fresh}
-    return partial(commands.run, options, quiet=quiet)
+    return partial(commands.run, options, quiet=quiet, output=output)
 
 
 def retry(

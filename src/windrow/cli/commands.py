@@ -41,11 +41,18 @@ def parameters(texts: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def run(options: Options, *, quiet: bool) -> int:
-    """Run a job; the exit code of its outcome."""
+def run(options: Options, *, quiet: bool, output: Path | None = None) -> int:
+    """Run a job and write its records to `output`; the exit code of the run's outcome."""
     from windrow import app
+    from windrow.export import check_target
 
-    return _conclude(app.run(app.RunOptions(**options), watch=_watch(quiet)), options)
+    if output is not None:
+        check_target(output)
+    result = app.run(app.RunOptions(**options), watch=_watch(quiet))
+    code = _conclude(result, options)
+    if output is not None:
+        export(result.store, output, table=None, raw=False)
+    return code
 
 
 def retry(options: Options, keys: Sequence[str], *, quiet: bool) -> int:
