@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from windrow.errors import Blocked, FetchFailed, Gone, PageError, Refused, UsageError, WindrowError
     from windrow.export import read
     from windrow.job import Job, Limits, Pace
+    from windrow.mapping.api import ItemFailed, Outcomes, Result, Workers, map, submit
     from windrow.partitions import Partition, prefixes, rows, values
     from windrow.session import BlockingSession, Element, Form, Page, Session
     from windrow.worker import BlockingPartition, LeasedPartition
@@ -26,21 +27,27 @@ __all__ = [
     "FetchFailed",
     "Form",
     "Gone",
+    "ItemFailed",
     "Job",
     "LeasedPartition",
     "Limits",
+    "Outcomes",
     "Pace",
     "Page",
     "PageError",
     "Partition",
     "Refused",
+    "Result",
     "Session",
     "UsageError",
     "WindrowError",
+    "Workers",
+    "map",
     "prefixes",
     "read",
     "rows",
     "run",
+    "submit",
     "values",
 ]
 
@@ -65,6 +72,7 @@ def _home(name: str) -> str:
         "app": {"run"},
         "export": {"read"},
         "job": {"Job", "Limits", "Pace"},
+        "mapping.api": {"ItemFailed", "Outcomes", "Result", "Workers", "map", "submit"},
         "partitions": {"Partition", "prefixes", "rows", "values"},
         "session": {"BlockingSession", "Element", "Form", "Page", "Session"},
         "worker": {"BlockingPartition", "LeasedPartition"},

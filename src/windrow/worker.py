@@ -241,7 +241,8 @@ class Attempt:
         self._counts = Counts()
         self._saved = 0
         self._flushing: asyncio.Task[None] | None = None
-        self._ending = asyncio.Event()
+        self._soon: asyncio.TimerHandle | None = None
+        self._ending = False
         self._scraping: asyncio.Task[None] | None = None
         self._cause: Exception | None = None
         self._stopping = False
@@ -256,6 +257,11 @@ class Attempt:
         finally:
             self._scraping.cancel()
         await self._leave(self._why_ended(self._scraping))
+
+    async def decline(self) -> None:
+        """Give the partition back without having begun."""
+        with contextlib.suppress(LeaseLost, CommandFailed):
+            await self._parts.port.release(self._release("stopped", "stopped"))
 
     def stop(self) -> None:
         """Finish the record in the making, then give the partition back."""
@@ -296,6 +302,11 @@ class Attempt:
                     await self._take(record)
                     if self._stopping:
                         break
+        except (Exception, asyncio.CancelledError):
+            raise
+        except BaseException as error:
+            # sys.exit() and its like in a scrape function end its attempt, not the worker.
+            raise AttemptFailed(f"{type(error).__name__}: {error}{_place(error)}") from error
         finally:
             await session.close()
 
@@ -310,17 +321,23 @@ class Attempt:
         else:
             self._rows.append((record_type.key_of(row), row))
             self._parts.listener(RecordMade(self.lease.key, dict(row)))
+        if len(self._rows) > MOST_UNSAVED:
+            await asyncio.shield(self._flush_now())
+        elif self._soon is None and (self._flushing is None or self._flushing.done()):
+            self._soon = asyncio.get_running_loop().call_later(COMMIT_SECONDS, self._flush_now)
+
+    def _flush_now(self) -> asyncio.Task[None]:
+        """Commit what has gathered; the commit under way, if there is one, is followed by another."""
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.create_task(self._flush())
-        elif len(self._rows) > MOST_UNSAVED:
-            await asyncio.shield(self._flushing)
+        return self._flushing
 
     async def _flush(self) -> None:
         try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(COMMIT_SECONDS):
-                    await self._ending.wait()
-            while (self._rows or self._invalid) and not self._ending.is_set():
+            while (self._rows or self._invalid) and not self._ending:
                 committed = await self._parts.port.commit(self._commit())
                 self._saved += committed.new
                 if committed.state != "leased":
@@ -350,7 +367,9 @@ class Attempt:
         self._parts.listener(PartitionEnded(self.lease.key, state, self._saved, reason))
 
     async def _settle(self, why: Release | None) -> tuple[str, str | None]:
-        self._ending.set()
+        self._ending = True
+        if self._soon is not None:
+            self._soon.cancel()
         if self._flushing is not None:
             await self._flushing
         if self._cause is not None:
@@ -379,7 +398,9 @@ class Attempt:
     def _why_ended(self, scraping: asyncio.Task[None]) -> Release | None:
         """Why the attempt has to give its partition back unfinished; None where it has not."""
         if scraping.cancelled():
-            return self._release("stopped", "stopped")
+            if self._stopping:
+                return self._release("stopped", "stopped")
+            return self._release("failed", "the scrape function cancelled itself (asyncio.CancelledError)")
         error = scraping.exception()
         if error is None:
             return self._release("stopped", "stopped") if self._stopping else None
@@ -410,7 +431,7 @@ class Attempt:
         )
 
 
-def _place(error: Exception) -> str:
+def _place(error: BaseException) -> str:
     """Where in the user's code an error arose."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not frame.filename.startswith(str(Path(__file__).parent))]
@@ -430,6 +451,7 @@ class Worker:
         self._attempts: set[Attempt] = set()
         self._stopping = asyncio.Event()
         self._alone = asyncio.Lock()
+        self._claims = 0
 
     async def work(self) -> None:
         """Returns when the run is finished or the worker stopped. Raises StoreUnavailable when the store is gone."""
@@ -460,11 +482,7 @@ class Worker:
 
     async def _serve(self) -> None:
         while not self._stopping.is_set():
-            async with self._alone:
-                answer = await self._claim()
-                if isinstance(answer, Lease) and answer.alone:
-                    await self._attempt(answer)
-                    continue
+            answer = await self._next()
             if isinstance(answer, Finished):
                 return
             if isinstance(answer, Lease):
@@ -472,17 +490,36 @@ class Worker:
             else:
                 await self._pause(answer.seconds)
 
-    async def _claim(self) -> Lease | Wait | Finished:
+    async def _next(self) -> Lease | Wait | Finished:
+        """What a slot is to do next. A partition that has to be alone in its worker is dealt with here.
+
+        Only a worker that has nothing in hand and asks for nothing else may be given such a one; it keeps the lock
+        for as long as that takes. Otherwise slots ask side by side, so that their claims share a transaction.
+        """
+        async with self._alone:
+            if not self._attempts and not self._claims:
+                answer = await self._claim(idle=True)
+                if isinstance(answer, Lease) and answer.alone:
+                    await self._attempt(answer)
+                    return Wait(0.0)
+                return answer
+        return await self._claim(idle=False)
+
+    async def _claim(self, *, idle: bool) -> Lease | Wait | Finished:
+        self._claims += 1
         try:
-            return await self._parts.port.claim(self._parts.name, idle=not self._attempts)
+            return await self._parts.port.claim(self._parts.name, idle=idle)
         except CommandFailed:
             return Wait(1.0)
+        finally:
+            self._claims -= 1
 
     async def _attempt(self, lease: Lease) -> None:
         attempt = Attempt(lease, self._parts)
-        self._attempts.add(attempt)
         if self._stopping.is_set():
-            attempt.stop()
+            await attempt.decline()
+            return
+        self._attempts.add(attempt)
         try:
             await attempt.run()
         finally:

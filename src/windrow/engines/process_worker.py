@@ -1,6 +1,6 @@
 """The main function of a worker process; see `processes` for how it is started.
 
-It keeps off the terminal's Ctrl-C, which reaches the whole process group: the supervisor decides what it means.
+It is not in the terminal's process group and ignores SIGINT: what Ctrl-C means is for the supervisor to decide.
 """
 
 from __future__ import annotations

@@ -120,7 +120,11 @@ class _Supervisor:
         with theirs:
             command = [sys.executable, "-m", "windrow.engines.process_worker", str(theirs.fileno()), str(lifeline_end)]
             process = subprocess.Popen(  # noqa: ASYNC220 (it returns once the child is forked)
-                command, pass_fds=(theirs.fileno(), lifeline_end), stdin=subprocess.DEVNULL
+                # A process group of its own: the terminal's Ctrl-C is the supervisor's to pass on, from the first moment.
+                command,
+                pass_fds=(theirs.fileno(), lifeline_end),
+                stdin=subprocess.DEVNULL,
+                process_group=0,
             )
         os.close(lifeline_end)
         worker = _Process(name, process, await supervisor_end(ours), lifeline, last_heard=crew.clock.monotonic())
