@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from windrow.session import BlockingSession, Element, Form, Page, Session
     from windrow.worker import BlockingPartition, LeasedPartition
 
+# Without `map`: a star import must not take the built-in one away.
 __all__ = [
     "Blocked",
     "BlockingPartition",
@@ -42,7 +43,6 @@ __all__ = [
     "UsageError",
     "WindrowError",
     "Workers",
-    "map",
     "prefixes",
     "read",
     "rows",
@@ -59,16 +59,18 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("windrow")
-    if name in __all__:
-        value = getattr(importlib.import_module(f"windrow.{_home(name)}"), "run_job" if name == "run" else name)
+    home = _home(name)
+    if home is not None:
+        value = getattr(importlib.import_module(f"windrow.{home}"), "run_job" if name == "run" else name)
         globals()[name] = value
         return value
     raise AttributeError(f"module 'windrow' has no attribute {name!r}")
 
 
-def _home(name: str) -> str:
-    """The module that a public name comes from."""
+def _home(name: str) -> str | None:
+    """The module that a public name comes from; None for what is no public name."""
     homes = {
+        "errors": {"Blocked", "FetchFailed", "Gone", "PageError", "Refused", "UsageError", "WindrowError"},
         "app": {"run"},
         "export": {"read"},
         "job": {"Job", "Limits", "Pace"},
@@ -77,4 +79,4 @@ def _home(name: str) -> str:
         "session": {"BlockingSession", "Element", "Form", "Page", "Session"},
         "worker": {"BlockingPartition", "LeasedPartition"},
     }
-    return next((home for home, names in homes.items() if name in names), "errors")
+    return next((home for home, names in homes.items() if name in names), None)
