@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from windrow.errors import Blocked, FetchFailed, Gone, PageError, Refused, UsageError, WindrowError
     from windrow.export import read
     from windrow.job import Job, Limits, Pace
-    from windrow.mapping.api import ItemFailed, Outcomes, Result, Workers, map, submit
+    from windrow.mapping.api import ItemFailed, Outcomes, Result, Workers, submit
+    from windrow.mapping.api import map as map
     from windrow.partitions import Partition, prefixes, rows, values
     from windrow.session import BlockingSession, Element, Form, Page, Session
     from windrow.worker import BlockingPartition, LeasedPartition
