@@ -56,6 +56,19 @@ class RunOptions:
     fresh: bool = False
     ignore_robots: bool = False
 
+    def manner(self) -> list[str]:
+        """The options that say how to ask, as they are typed."""
+        words = [] if self.engine == RunOptions.engine else ["--engine", self.engine]
+        for name in ("sessions", "workers", "delay", "rate"):
+            value = getattr(self, name)
+            words += [] if value is None else [f"--{name}", f"{value:g}"]
+        return [*words, *(["--ignore-robots"] if self.ignore_robots else [])]
+
+    def scope(self) -> list[str]:
+        """The options that say for which partitions, as they are typed."""
+        words = [word for key in self.only for word in ("--only", key)]
+        return [*words, *([] if self.limit is None else ["--limit", str(self.limit)])]
+
 
 class Outcome(StrEnum):
     """How a run ended; the command line's exit codes are 0, 3, 130 and 1 in this order."""
@@ -107,7 +120,8 @@ def retry(options: RunOptions, keys: Sequence[str], *, watch: Watch = nullcontex
     with open_for_writing(prepared.store) as engine:
         run_id, reopened = _reopen(engine, prepared, keys, SystemClock().now())
         if not reopened:
-            return RunResult(Outcome.COMPLETE, prepared.store, run_id, 0.0, "no partition failed or is incomplete")
+            outcome = _conclude(engine, run_id, SystemClock().now())
+            return RunResult(outcome, prepared.store, run_id, 0.0, "no partition failed or is incomplete")
         return _carry_on(engine, run_id, prepared, watch)
 
 
@@ -157,6 +171,8 @@ class _Prepared:
     sessions: int
     scope: Scope
     fresh: bool
+    manner: list[str]
+    scope_words: list[str]
 
     def crew(self, writer: Writer, listener: Listener | None = None) -> Crew:
         more = {} if listener is None else {"listener": listener}
@@ -197,6 +213,8 @@ def _prepare(options: RunOptions) -> _Prepared:
         sessions=sessions,
         scope=Scope(options.only, options.limit),
         fresh=options.fresh,
+        manner=options.manner(),
+        scope_words=options.scope(),
     )
 
 
@@ -238,6 +256,8 @@ def _begin(engine: Database, prepared: _Prepared, now: float) -> int:
                 "columns": kinds_of(job.record_type),
                 "reference": prepared.reference,
                 "parameters": dict(prepared.parameters),
+                "manner": prepared.manner,
+                "scope_words": prepared.scope_words,
             },
             now=now,
             fresh=prepared.fresh,

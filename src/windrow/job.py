@@ -31,7 +31,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 class Pace:
     """How fast one session may go: seconds from the end of an answer to its next request.
 
-    `least` and `most` bound what the pace may adapt to.
+    `least` and `most` bound what a pace may be adapted to; nothing adapts it yet.
     """
 
     delay: float = 1.0

@@ -16,6 +16,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from windrow.errors import JobError, WindrowError
 
@@ -78,6 +79,8 @@ class RecordType:
             dumped = self.adapter.dump_python(value, mode="json")
         except ValidationError as error:
             raise InvalidRecord("; ".join(_explain(error))) from error
+        except (PydanticSerializationError, RecursionError) as error:
+            raise InvalidRecord(f"cannot be stored: {error}") from error
         fields: Mapping[str, Any] = dumped
         return fields
 

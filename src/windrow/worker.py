@@ -321,7 +321,7 @@ class Attempt:
         else:
             self._rows.append((record_type.key_of(row), row))
             self._parts.listener(RecordMade(self.lease.key, dict(row)))
-        if len(self._rows) > MOST_UNSAVED:
+        if len(self._rows) + len(self._invalid) > MOST_UNSAVED:
             await asyncio.shield(self._flush_now())
         elif self._soon is None and (self._flushing is None or self._flushing.done()):
             self._soon = asyncio.get_running_loop().call_later(COMMIT_SECONDS, self._flush_now)
@@ -388,7 +388,7 @@ class Attempt:
 
     async def _refused_by_the_store(self, error: CommandFailed) -> tuple[str, str]:
         reason = f"the store refused a record: {error}"
-        with contextlib.suppress(LeaseLost):
+        with contextlib.suppress(LeaseLost, CommandFailed):
             return await self._parts.port.release(self._release("failed", reason)), reason
         return "lost", reason
 

@@ -32,7 +32,7 @@ class Folder:
     def job(self, scrape: str, partitions: str = 'values(["a", "b"])', **settings: str) -> str:
         """The job `things` with the key `id`, tried once; `scrape` is the source of its function, called `scrape`."""
         chosen = {"limits": "Limits(attempts=1)", "sessions": "2", "pace": "Pace(0.0)", "robots": "False", **settings}
-        source = "from windrow import *\n"
+        source = "from windrow import Job, Limits, Pace, Partition, Refused, prefixes, rows, values\n"
         source += f"job = Job('things', key='id', partitions={partitions}, "
         source += ", ".join(f"{name}={value}" for name, value in chosen.items()) + ")\n"
         place = self.path / "job.py"
@@ -324,6 +324,19 @@ async def scrape(session, partition):
     assert folder.run(scrape, limits="Limits(attempts=1, invalid=2)").outcome is Outcome.INCOMPLETE
     assert folder.states == {"a": "failed", "b": "done"}
     assert folder.reasons == {"a": "3 invalid records, the job allows 2"}
+
+
+def test_a_partition_with_too_many_invalid_records_is_stopped_while_it_goes_on(folder: Folder) -> None:
+    scrape = """
+import asyncio
+async def scrape(session, partition):
+    yield {"id": ""}
+    await asyncio.sleep(60)
+"""
+    begun = time.monotonic()
+    folder.run(scrape, limits="Limits(attempts=1, invalid=0, partition=15.0)")
+    assert time.monotonic() - begun < 10
+    assert folder.reasons == dict.fromkeys("ab", "1 invalid records, the job allows 0")
 
 
 def test_a_partition_that_refuses_to_be_scraped_is_not_tried_again(folder: Folder) -> None:

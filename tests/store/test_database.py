@@ -199,6 +199,7 @@ def test_a_file_that_may_not_be_read(open_to_all: Path) -> None:
     path = open_to_all / "things.db"
     make(path)
     path.chmod(0o222)
+    path.with_name("things.db-lock").chmod(0o666)
     assert opened_by_nobody_special(open_for_writing, path) == f"{path}: cannot be read: Permission denied"
     assert opened_by_nobody_special(open_for_reading, path).startswith(f"{path}: cannot be opened")
 

@@ -140,9 +140,10 @@ def test_a_capped_leaf_is_complete_when_enough_records_of_the_run_match_it(bench
     def matches(record: Mapping[str, Any], partition: Partition) -> bool:
         return partition.key in str(record["id"])
 
-    bench.begin(["x", "y"], matchers=[matches])
+    bench.begin(["x", "y", "e"], matchers=[matches])
     bench.save(bench.claim(), "x1", last=True, reported=3, capped=True)
     bench.save(bench.claim(), "yx2", "yx3", last=True)
+    bench.save(bench.claim(), "e1", last=True, reported=1)
     bench.finish()
     assert bench.state("x").state == "done"
     assert bench.run_row().missing == 0
@@ -152,8 +153,9 @@ def test_a_matcher_that_raises_ends_the_run_with_its_error(bench: Bench) -> None
     def matches(record: Mapping[str, Any], partition: Partition) -> bool:
         raise KeyError("nom")
 
-    bench.begin(["x"], matchers=[matches])
+    bench.begin(["x", "e"], matchers=[matches])
     bench.save(bench.claim(), "x1", last=True, reported=3, capped=True)
+    bench.save(bench.claim(), "e1", last=True, reported=1)
     answer = bench.say(Claim("w1", True))
     assert isinstance(answer, Failure)
     assert answer.fatal
@@ -218,13 +220,47 @@ def test_lazy_children_are_spared_when_all_that_the_parent_reports_is_known(benc
     def begins(record: Mapping[str, Any], partition: Partition) -> bool:
         return str(record["id"]).startswith(partition.key)
 
-    bench.begin(["a", "b"], matchers=[begins])
+    bench.begin(["a", "b", "c"], matchers=[begins])
     bench.save(bench.claim(), "a1", last=True, reported=3, children=[Child("ax", {}, 1), Child("ay", {}, 2)])
     bench.save(bench.claim(), "a2", "a3", last=True)
+    bench.save(bench.claim(), "c1", last=True, reported=1)
     bench.finish()
     assert {bench.state(key).state for key in ("ax", "ay")} == {"done"}
     assert bench.state("ax").attempt == 0
     assert (bench.state("a").state, bench.run_row().missing) == ("split", 0)
+
+
+def test_a_guess_without_any_evidence_counts_nothing(bench: Bench) -> None:
+    def anything(record: Mapping[str, Any], partition: Partition) -> bool:
+        return True
+
+    bench.begin(["a", "b"], matchers=[anything])
+    bench.save(bench.claim(), "a1", last=True, reported=2, children=[Child("ax", {}, 1)])
+    bench.save(bench.claim(), "b1", "b2", last=True)
+    assert bench.claim().key == "ax"
+
+
+def test_a_parent_whose_child_another_one_planted_is_balanced_too(bench: Bench) -> None:
+    bench.begin(["a", "b"])
+    bench.split(bench.claim(), "x", reported=1)
+    bench.split(bench.claim(), "x", reported=9)
+    bench.save(bench.claim(), "1", last=True)
+    bench.finish()
+    assert (bench.state("b").state, bench.run_row().missing) == ("incomplete", 9)
+
+
+def test_one_invalid_record_on_two_lists_hides_no_missing_one(bench: Bench) -> None:
+    bench.begin(["a"])
+    bench.split(bench.claim(), "aa", "ab", reported=3)
+    first, second = bench.claim(), bench.claim()
+    bench.unseen(first, "x", "y")
+    bench.save(first, "y", last=True, invalid=[("x", "bad")])
+    bench.unseen(second, "x")
+    bench.save(second, last=True, invalid=[("x", "bad")])
+    bench.nothing_to_claim()
+    bench.save(bench.claim(), last=True, reported=3, children=[])
+    bench.finish()
+    assert bench.run_row().missing == 1
 
 
 def test_a_guess_that_a_complete_list_refutes_counts_no_more(bench: Bench) -> None:

@@ -335,13 +335,17 @@ def ended_in_three_ways(bench: Bench) -> int:
 def test_all_that_failed_or_is_incomplete_is_reopened(bench: Bench) -> None:
     run = ended_in_three_ways(bench)
     bench.clock.forward(1000)
+    used_up = {"failures": 4, "deaths": 2, "reopened": 1, "not_before": bench.clock.now() + 999}
+    with transaction(bench.database) as connection:
+        connection.execute(update(partition_table).values(**used_up))
     assert sorted(reopened(bench, run)) == ["bad", "short"]
     row = bench.run_row()
     assert (row.id, row.state, row.finished, row.missing) == (run, "running", None, 0)
     assert row.alive_until == bench.clock.now()
     for key in ("bad", "short"):
         row = bench.state(key)
-        assert (row.state, row.failures, row.deaths, row.not_before, row.missing) == ("pending", 0, 0, 0, 0)
+        assert (row.state, row.missing, row.finished) == ("pending", 0, None)
+        assert (row.failures, row.deaths, row.reopened, row.not_before) == (0, 0, 0, 0)
     assert bench.state("good").state == "done"
     assert {bench.claim(f"w{n}").key for n in range(2)} == {"bad", "short"}
 

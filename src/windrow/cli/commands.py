@@ -143,6 +143,7 @@ def _watch(quiet: bool) -> Callable[[str], LiveProgress]:
 
 def _conclude(result: RunResult, options: Options) -> int:
     """Print the last lines of a run; its exit code. Lines that cannot be shown do not change how it ended."""
+    from windrow.app import RunOptions
     from windrow.clock import SystemClock
     from windrow.monitor.live import describe
     from windrow.monitor.report import Commands
@@ -152,9 +153,9 @@ def _conclude(result: RunResult, options: Options) -> int:
         print(f"windrow: {result.message}", file=sys.stderr)
     try:
         with open_reader(result.store) as reader:
-            lines = describe(
-                reader, Commands(result.store, options["job"], options["parameters"]), SystemClock(), result.run
-            )
+            given = RunOptions(**options)
+            commands = Commands(result.store, given.job, given.parameters, given.manner(), given.scope())
+            lines = describe(reader, commands, SystemClock(), result.run)
         print("\n".join(lines), flush=True)
     except UsageError as error:
         print(f"windrow: {error}", file=sys.stderr)
@@ -168,7 +169,14 @@ def _next_commands(store: str, run: RunRow | None) -> Commands:
     settings = {} if run is None else run.settings
     reference, given = settings.get("reference"), settings.get("parameters")
     job = reference if isinstance(reference, str) else None
-    return Commands(store, job, given if isinstance(given, dict) else {})
+    manner, scope = settings.get("manner"), settings.get("scope_words")
+    return Commands(
+        store,
+        job,
+        given if isinstance(given, dict) else {},
+        manner if isinstance(manner, list) else (),
+        scope if isinstance(scope, list) else (),
+    )
 
 
 def _console(file: Any) -> Console:

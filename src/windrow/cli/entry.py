@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import select
 import sys
+import threading
 from collections.abc import Sequence
 
 import typer
@@ -29,7 +31,14 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # what a site sent need not fit the terminal's encoding
-    sys.exit(command_line(sys.argv[1:]))
+    code = command_line(sys.argv[1:])
+    if threading.active_count() > 1:
+        # A plain scrape function that is stuck in its thread must not keep the command.
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def command_line(typed: Sequence[str]) -> int:

@@ -22,13 +22,13 @@ from dataclasses import dataclass
 from windrow.engines.crew import Bulletin, Crew, Stop, worker_name
 from windrow.errors import StoreUnavailable, WindrowError
 from windrow.store.context import LEASE_SECONDS
-from windrow.store.messages import Command, Failure, Hello
+from windrow.store.messages import Command, Failure, Finished, Hello
 from windrow.store.relay import Boot, Channel, HostHeld, StopWork, supervisor_end
 
 STILLBORN_WORKERS = 3
 SILENCE_SECONDS = LEASE_SECONDS * 1.5
 EXIT_SECONDS = 10.0
-FINISHED = 0
+LOOK_SECONDS = 5.0
 
 
 class RunFailed(WindrowError):
@@ -44,6 +44,8 @@ class _Process:
     channel: Channel[Command]
     lifeline: int
     begun: bool = False
+    finished: bool = False
+    """Whether it was told that the run has no partition left."""
     last_heard: float = 0.0
 
     def kill(self) -> None:
@@ -60,7 +62,7 @@ async def run(crew: Crew, stop: Stop) -> None:
         async with asyncio.TaskGroup() as places:
             for number in range(crew.workers):
                 places.create_task(supervisor.keep_place(number))
-    except* WindrowError as group:
+    except* (WindrowError, OSError) as group:
         raise group.exceptions[0] from None
     finally:
         supervisor.kill_all()
@@ -85,7 +87,7 @@ class _Supervisor:
                 await self._serve(worker)
             finally:
                 status = await self._end(worker)
-            if status == FINISHED:
+            if worker.finished:
                 return
             stillborn = 0 if worker.begun else stillborn + 1
             if stillborn >= STILLBORN_WORKERS:
@@ -104,8 +106,15 @@ class _Supervisor:
         """Kill workers that give no sign of life: their leases have run out, and their place is needed."""
         clock = self._crew.clock
         while True:
-            await clock.sleep(5.0)
+            before = clock.monotonic()
+            await clock.sleep(LOOK_SECONDS)
+            away = clock.monotonic() - before - LOOK_SECONDS
             for worker in list(self._processes.values()):
+                worker.last_heard += away  # this process was stopped (Ctrl-Z) meanwhile: nobody could be heard
+                if worker.process.poll() is not None:
+                    # Its pipe closes with it, unless a child of its own holds it open.
+                    asyncio.get_running_loop().call_later(LOOK_SECONDS, worker.channel.abort)
+                    continue
                 if clock.monotonic() - worker.last_heard > SILENCE_SECONDS:
                     worker.kill()
 
@@ -120,7 +129,7 @@ class _Supervisor:
         with theirs:
             command = [sys.executable, "-m", "windrow.engines.process_worker", str(theirs.fileno()), str(lifeline_end)]
             process = subprocess.Popen(  # noqa: ASYNC220 (it returns once the child is forked)
-                # A process group of its own: the terminal's Ctrl-C is the supervisor's to pass on, from the first moment.
+                # A process group of its own: what the terminal's Ctrl-C means is for the supervisor to say.
                 command,
                 pass_fds=(theirs.fileno(), lifeline_end),
                 stdin=subprocess.DEVNULL,
@@ -156,20 +165,23 @@ class _Supervisor:
             answer = Failure(str(error), fatal=True)
         if isinstance(answer, Failure) and answer.fatal:
             self._stop.fail(answer.message)
+        worker.finished = worker.finished or isinstance(answer, Finished)
         worker.channel.put(number, answer)
 
     async def _end(self, worker: _Process) -> int:
         """The worker's pipe has closed: see its process off and take its partitions back. Its exit status."""
         self._bulletin.unsubscribe(worker.name)
         await worker.channel.close()
-        os.close(worker.lifeline)
         try:
             status = await asyncio.to_thread(worker.process.wait, EXIT_SECONDS)
         except subprocess.TimeoutExpired:
             worker.kill()
             status = await asyncio.to_thread(worker.process.wait)
+        finally:
+            # Not before: a worker that is about to end by itself would take it for the supervisor's death.
+            os.close(worker.lifeline)
         del self._processes[worker.name]
-        blameless = self._stop.asked.is_set() or status == FINISHED
+        blameless = self._stop.asked.is_set() or worker.finished
         cause = _cause(status)
         with contextlib.suppress(StoreUnavailable):
             bury = self._crew.writer.call(lambda keeper: keeper.bury(worker.name, cause, blameless=blameless))

@@ -8,6 +8,8 @@ refusal of cookies from hosts that are IP addresses.
 
 from __future__ import annotations
 
+from functools import cache
+
 import aiohttp
 from yarl import URL
 
@@ -37,7 +39,7 @@ class HttpTransport:
     def __init__(self, limits: Limits, clock: Clock) -> None:
         self._limits = limits
         self._clock = clock
-        self._unpacker = Unpacker()
+        self._unpacker = _unpacker()
         self._timeout = _client_timeout(Timeouts(limits.connect, limits.silence, limits.request))
         self._jar = aiohttp.CookieJar(unsafe=True, quote_cookie=False)
         self._client = aiohttp.ClientSession(
@@ -121,6 +123,12 @@ class HttpTransport:
         if len(packed) > most:
             raise _Unusable(Verdict.REFUSED, f"the body has more than Limits.decompressed = {most} bytes")
         return packed
+
+
+@cache
+def _unpacker() -> Unpacker:
+    """One for all sessions: it holds nothing of theirs, and to look for its decoders takes a while."""
+    return Unpacker()
 
 
 def _client_timeout(timeouts: Timeouts) -> aiohttp.ClientTimeout:

@@ -16,14 +16,19 @@ LONGEST_REASON = 300
 
 @dataclass(frozen=True, slots=True)
 class Commands:
-    """What to type next. `store`, `job` and `parameters` (`--set`) as the user gave them; job None: not known."""
+    """What to type next. `store`, `job` and `parameters` (`--set`) as the user gave them; job None: not known.
+
+    `manner`: the options that say how to ask, `scope`: those that say for which partitions.
+    """
 
     store: str
     job: str | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
+    manner: Sequence[str] = ()
+    scope: Sequence[str] = ()
 
     def run(self) -> str:
-        return self._with_job("run")
+        return self._with_job("run", self.scope)
 
     def retry(self) -> str:
         return self._with_job("retry")
@@ -34,11 +39,11 @@ class Commands:
     def export(self, job: str) -> str:
         return f"windrow export {shlex.quote(self.store)} -o {shlex.quote(job)}.csv"
 
-    def _with_job(self, command: str) -> str:
+    def _with_job(self, command: str, scope: Sequence[str] = ()) -> str:
         words = ["windrow", command, self.job or "JOB", "--store", self.store]
         for name, value in self.parameters.items():
             words += ["--set", f"{name}={value}"]
-        return shlex.join(words)
+        return shlex.join([*words, *self.manner, *scope])
 
 
 def report(snapshot: Snapshot, problems: Sequence[PartitionRow], commands: Commands) -> list[str]:

@@ -69,7 +69,7 @@ def classify(
         return GOOD
     if 200 <= status < 300:
         return _success(status, has_expected, body, page_wanted)
-    if status == 429 or (status == 503 and "Retry-After" in headers):
+    if status == 429 or (status >= 500 and "Retry-After" in headers):
         return Judgement(Verdict.THROTTLED, f"status {status}")
     if status in _TRANSIENT:
         return Judgement(Verdict.TRANSIENT, f"status {status}")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from windrow.store.guesses import Guesses
 
 LEASE_SECONDS = 60.0
-"""How long a lease lasts without a sign of life of its worker; workers give one every quarter of it."""
+"""How long a lease lasts without a sign of life of its worker; workers give one every five seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,8 @@ class RunContext:
     guesses: Guesses
     random: random.Random = field(default_factory=random.Random)
     lease_seconds: float = LEASE_SECONDS
+    undecided: dict[int, float] = field(default_factory=dict)
+    """Parents of lazy partitions of which nothing could be said, and when to look again."""
 
 
 @dataclass(frozen=True, slots=True)

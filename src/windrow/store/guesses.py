@@ -54,8 +54,8 @@ class Guesses:
         records = _records_of_the_run(tx)
         self._weigh(tx, records)
         surviving = [each for number, each in enumerate(self.matchers) if number not in self.refuted]
-        if not surviving:
-            return found
+        if not surviving or self.read_until == (0.0, 0):
+            return found  # all refuted, or no evidence yet
         for record in records:
             key = self.key_of(record)
             for name, partition in asked.items():

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy import Connection, Engine, bindparam, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from windrow.clock import Clock
@@ -37,6 +37,7 @@ from windrow.store.messages import (
     Unseen,
     Wait,
 )
+from windrow.store.rows import Prepared
 from windrow.store.tables import runs, workers
 
 Result = TypeVar("Result")
@@ -151,12 +152,33 @@ def _beat(tx: Transaction, seconds: float) -> None:
 
 
 def _add_totals(tx: Transaction) -> None:
-    changed = {name: runs.c[name] + count for name, count in tx.totals.items() if count}
-    if changed:
-        tx.connection.execute(update(runs).where(runs.c.id == tx.context.run).values(**changed))
-    for name, counts in tx.workers.items():
-        values = {each: workers.c[each] + counts[each] for each in ("records", "requests")}
-        tx.connection.execute(update(workers).where(workers.c.name == name).values(seen=tx.now, **values))
+    if any(tx.totals.values()):
+        counts = {f"more_{name}": tx.totals[name] for name in _RUN_COUNTERS}
+        _ADDED_TO_RUN.changed(tx.connection, {"of_run": tx.context.run, **counts})
+    for name, added in tx.workers.items():
+        counts = {f"more_{each}": added[each] for each in _WORKER_COUNTERS}
+        _ADDED_TO_WORKER.changed(tx.connection, {"of_worker": name, "now": tx.now, **counts})
+
+
+_RUN_COUNTERS = ("records", "invalid", "requests", "retries", "throttled", "blocked")
+_WORKER_COUNTERS = ("records", "requests")
+_ADDED_TO_RUN = Prepared(
+    lambda connection: (
+        update(runs)
+        .where(runs.c.id == bindparam("of_run"))
+        .values({name: runs.c[name] + bindparam(f"more_{name}") for name in _RUN_COUNTERS})
+    )
+)
+_ADDED_TO_WORKER = Prepared(
+    lambda connection: (
+        update(workers)
+        .where(workers.c.name == bindparam("of_worker"))
+        .values(
+            {"seen": bindparam("now")}
+            | {name: workers.c[name] + bindparam(f"more_{name}") for name in _WORKER_COUNTERS}
+        )
+    )
+)
 
 
 def _explain(error: Exception) -> str:
@@ -165,7 +187,7 @@ def _explain(error: Exception) -> str:
 
 def _is_fatal(error: Exception) -> bool:
     """Whether no further command can go well (disk full, file gone, the books cannot be balanced)."""
-    if isinstance(error, MatcherFailed):
-        return True
+    if isinstance(error, WindrowError):
+        return isinstance(error, MatcherFailed)
     text = _explain(error).lower()
     return any(sign in text for sign in ("disk", "full", "readonly", "read-only", "i/o error", "malformed", "locked"))

@@ -9,23 +9,52 @@ a new record a partition runs alone in its worker, so the third death has one ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Row as SqlRow
-from sqlalchemy import delete, exists, func, insert, select, update
+from sqlalchemy import Update, bindparam, delete, exists, func, insert, select, update
 
 from windrow.politeness.retry import before_attempt
 from windrow.store.context import Transaction
 from windrow.store.messages import Counts, Ended, Held, Lapsed, Lease, Lost, Release, Renew, Wait
+from windrow.store.rows import Prepared
 from windrow.store.tables import claims, invalid, partitions, workers
 
 SUSPECT_DEATHS = 2
 IDLE_WAIT = 0.1
 LONGEST_WAIT = 1.0
+LAZY_PARENTS = 8
+"""How many parents of lazy partitions are looked at for one that can be decided while others are under way."""
+UNDECIDED_SECONDS = 0.5
 SOON = 30.0
 """Seconds that lazy partitions wait for one that has to be tried again."""
+
+
+class PartitionRow(NamedTuple):
+    """What the statements here and in `ledger` need to know of a partition."""
+
+    id: int
+    key: str
+    params: str
+    fence: int
+    worker: str
+    attempt: int
+    failures: int
+    deaths: int
+    reopened: int
+    progress: int
+    claiming: bool
+    reported: int | None
+    found: int
+    saved: int
+    invalid: int
+    requests: int
+
+
+_COLUMNS = [partitions.c[name] for name in PartitionRow._fields]
 
 
 def greet(tx: Transaction, worker: str, pid: int, sessions: int) -> None:
@@ -35,11 +64,13 @@ def greet(tx: Transaction, worker: str, pid: int, sessions: int) -> None:
     )
 
 
-def claim(tx: Transaction, worker: str, *, idle: bool, is_covered: Callable[[Transaction, int], bool]) -> Lease | None:
+def claim(
+    tx: Transaction, worker: str, *, idle: bool, is_covered: Callable[[Transaction, int], bool | None]
+) -> Lease | None:
     """The next partition, the largest known first; None where none can be had now.
 
-    Lazy partitions wait until nothing else is pending or under way; they are spared where `is_covered` says of their
-    parent that all it reports is known by now.
+    Lazy partitions wait until nothing else is ready; they are spared where `is_covered` says of their parent that all
+    it reports is known by now, and wait on while it cannot tell.
     """
     row = _take_pending(tx, worker, idle=idle)
     if row is None and (expire(tx) or _settle_lazy(tx, is_covered)):
@@ -64,24 +95,40 @@ def waiting_time(tx: Transaction) -> Wait | None:
     if _is_any_leased(tx):
         return Wait(IDLE_WAIT)
     soonest = tx.connection.execute(
-        select(func.min(partitions.c.not_before)).where(mine, partitions.c.state == "pending")
+        select(func.min(partitions.c.not_before))
+        .where(mine, partitions.c.state == "pending")
+        # Lazy ones are not what is waited for, unless nothing else is left.
+        .order_by(partitions.c.lazy > 0)
+        .group_by(partitions.c.lazy > 0)
+        .limit(1)
     ).scalar()
     return None if soonest is None else Wait(min(LONGEST_WAIT, max(0.02, soonest - tx.now)))
 
 
-def held(tx: Transaction, lease: Held) -> SqlRow[Any] | None:
+def held(tx: Transaction, lease: Held) -> PartitionRow | None:
     """The partition's row while the lease holds, renewed; None where the fence is not its own any more."""
-    return tx.connection.execute(
+    values = {
+        "partition": lease.partition,
+        "of_run": tx.context.run,
+        "own_fence": lease.fence,
+        "until": tx.now + tx.context.lease_seconds,
+    }
+    return _only(_RENEWED.rows(tx.connection, values))
+
+
+_RENEWED = Prepared(
+    lambda connection: (
         update(partitions)
         .where(
-            partitions.c.id == lease.partition,
-            partitions.c.run == tx.context.run,
-            partitions.c.fence == lease.fence,
+            partitions.c.id == bindparam("partition"),
+            partitions.c.run == bindparam("of_run"),
+            partitions.c.fence == bindparam("own_fence"),
             partitions.c.state == "leased",
         )
-        .values(lease_until=tx.now + tx.context.lease_seconds)
-        .returning(partitions)
-    ).one_or_none()
+        .values(lease_until=bindparam("until"))
+        .returning(*_COLUMNS)
+    )
+)
 
 
 def renew(tx: Transaction, command: Renew) -> Lapsed:
@@ -114,7 +161,7 @@ def release(tx: Transaction, command: Release) -> Ended | Lost:
 
 def give_up_attempt(
     tx: Transaction,
-    row: SqlRow[Any],
+    row: PartitionRow,
     reason: str,
     values: Mapping[str, Any],
     *,
@@ -134,35 +181,40 @@ def give_up_attempt(
     return put_back(tx, row, **{**values, **more})
 
 
-def put_back(tx: Transaction, row: SqlRow[Any], **values: Any) -> str:
+def put_back(tx: Transaction, row: PartitionRow, **values: Any) -> str:
     """leased → pending."""
     return _leave(tx, row, state="pending", **values)
 
 
-def end(tx: Transaction, row: SqlRow[Any], state: str, **values: Any) -> str:
+def end(tx: Transaction, row: PartitionRow, state: str, **values: Any) -> str:
     """leased → done, split, incomplete or failed."""
     return _leave(tx, row, state=state, finished=tx.now, **values)
 
 
 def expire(tx: Transaction) -> int:
     """Take back the leases whose workers gave no sign of life in time; how many."""
-    lapsed = tx.connection.execute(
-        select(partitions).where(
-            partitions.c.run == tx.context.run, partitions.c.state == "leased", partitions.c.lease_until < tx.now
-        )
-    ).all()
-    for row in lapsed:
+    lapsed = _LAPSED.rows(tx.connection, {"of_run": tx.context.run, "now": tx.now})
+    for row in map(PartitionRow._make, lapsed):
         _take_from_the_dead(tx, row, "its worker gave no sign of life")
     return len(lapsed)
+
+
+_LAPSED = Prepared(
+    lambda connection: select(*_COLUMNS).where(
+        partitions.c.run == bindparam("of_run"),
+        partitions.c.state == "leased",
+        partitions.c.lease_until < bindparam("now"),
+    )
+)
 
 
 def bury(tx: Transaction, worker: str, cause: str, *, blameless: bool) -> None:
     """A worker's process has ended: take its partitions back."""
     rows = tx.connection.execute(
-        select(partitions).where(partitions.c.run == tx.context.run, partitions.c.worker == worker)
+        select(*_COLUMNS).where(partitions.c.run == tx.context.run, partitions.c.worker == worker)
     ).all()
     tx.connection.execute(update(workers).where(workers.c.name == worker).values(ended=tx.now))
-    for row in rows:
+    for row in map(PartitionRow._make, rows):
         if blameless:
             put_back(tx, row, not_before=0.0)
         else:
@@ -193,17 +245,28 @@ def add_counts(tx: Transaction, worker: str, partition: int, counts: Counts) -> 
         )
 
 
-def _take_pending(tx: Transaction, worker: str, *, idle: bool) -> SqlRow[Any] | None:
+def _take_pending(tx: Transaction, worker: str, *, idle: bool) -> PartitionRow | None:
     """pending → leased, for the next partition that is not lazy."""
+    values = {
+        "of_run": tx.context.run,
+        "by": worker,
+        "now": tx.now,
+        "until": tx.now + tx.context.lease_seconds,
+    }
+    return _only((_TAKEN_WHEN_IDLE if idle else _TAKEN).rows(tx.connection, values))
+
+
+def _taking(*, suspects: bool) -> Update:
+    """The statement of `_take_pending`; without `suspects` it passes over what may have killed its workers."""
     candidates = partitions.alias("candidates")
-    allowed = () if idle else (candidates.c.deaths < SUSPECT_DEATHS,)
+    allowed = () if suspects else (candidates.c.deaths < SUSPECT_DEATHS,)
     following = (
         select(candidates.c.id)
         .where(
-            candidates.c.run == tx.context.run,
+            candidates.c.run == bindparam("of_run"),
             candidates.c.state == "pending",
             candidates.c.lazy == 0,
-            candidates.c.not_before <= tx.now,
+            candidates.c.not_before <= bindparam("now"),
             *allowed,
         )
         .order_by(candidates.c.size.desc(), candidates.c.id)
@@ -211,42 +274,69 @@ def _take_pending(tx: Transaction, worker: str, *, idle: bool) -> SqlRow[Any] | 
         .with_for_update(skip_locked=True)
         .scalar_subquery()
     )
-    return tx.connection.execute(
+    return (
         update(partitions)
         .where(partitions.c.id == following, partitions.c.state == "pending")
         .values(
             state="leased",
-            worker=worker,
+            worker=bindparam("by"),
             fence=partitions.c.fence + 1,
             attempt=partitions.c.attempt + 1,
-            lease_until=tx.now + tx.context.lease_seconds,
+            lease_until=bindparam("until"),
             progress=0,
             capped=False,
             claiming=False,
             reason=None,
             finished=None,
-            started=func.coalesce(partitions.c.started, tx.now),
+            started=func.coalesce(partitions.c.started, bindparam("now")),
         )
-        .returning(partitions)
-    ).one_or_none()
+        .returning(*_COLUMNS)
+    )
 
 
-def _settle_lazy(tx: Transaction, is_covered: Callable[[Transaction, int], bool]) -> bool:
-    """Wake the least lazy partitions, or spare them; True where some were woken. They wait for what is under way."""
-    while not _is_any_leased(tx) and not _is_any_ready(tx):
-        row = tx.connection.execute(
-            select(partitions)
-            .where(partitions.c.run == tx.context.run, partitions.c.state == "pending", partitions.c.lazy > 0)
-            .order_by(partitions.c.lazy, partitions.c.id)
-            .limit(1)
-        ).one_or_none()
-        if row is None:
+_TAKEN = Prepared(lambda connection: _taking(suspects=False))
+_TAKEN_WHEN_IDLE = Prepared(lambda connection: _taking(suspects=True))
+
+
+def _settle_lazy(tx: Transaction, is_covered: Callable[[Transaction, int], bool | None]) -> bool:
+    """Wake the least lazy partitions, or spare them; True where some were woken.
+
+    They wait for all that is ready, and for what is under way as long as that may make them needless.
+    """
+    while not _is_any_ready(tx):
+        lazy = _least_lazy(tx)
+        verdicts = ((row, _verdict(tx, row.parent, is_covered)) for row in lazy)
+        row, covered = next(((row, covered) for row, covered in verdicts if covered is not None), (None, None))
+        if row is None and (not lazy or _is_any_leased(tx)):
             return False
-        covered = is_covered(tx, row.parent)
-        _wake_or_spare(tx, row, spare=covered)
+        row = row or lazy[0]
+        _wake_or_spare(tx, row, spare=bool(covered))
         if not covered:
             return True
     return False
+
+
+def _least_lazy(tx: Transaction) -> Sequence[Any]:
+    """One of the least lazy children of each of some parents."""
+    mine = (partitions.c.run == tx.context.run, partitions.c.state == "pending")
+    rank = select(func.min(partitions.c.lazy)).where(*mine, partitions.c.lazy > 0).scalar_subquery()
+    return tx.connection.execute(
+        select(partitions.c.parent, func.min(partitions.c.lazy).label("lazy"))
+        .where(*mine, partitions.c.lazy == rank)
+        .group_by(partitions.c.parent)
+        .order_by(partitions.c.parent)
+        .limit(LAZY_PARENTS)
+    ).all()
+
+
+def _verdict(tx: Transaction, parent: int, is_covered: Callable[[Transaction, int], bool | None]) -> bool | None:
+    """`is_covered`, asked again only after a while where it could not tell: idle workers ask often."""
+    if tx.context.undecided.get(parent, 0.0) > tx.now and _is_any_leased(tx):
+        return None
+    covered = is_covered(tx, parent)
+    if covered is None:
+        tx.context.undecided[parent] = tx.now + UNDECIDED_SECONDS
+    return covered
 
 
 def _is_any_ready(tx: Transaction) -> bool:
@@ -278,29 +368,46 @@ def _wake_or_spare(tx: Transaction, row: SqlRow[Any], *, spare: bool) -> None:
     )
 
 
-def _leave(tx: Transaction, row: SqlRow[Any], **values: Any) -> str:
+def _leave(tx: Transaction, row: PartitionRow, **values: Any) -> str:
     if row.claiming:
-        tx.connection.execute(delete(claims).where(claims.c.partition == row.id))
-    changed = tx.connection.execute(
-        update(partitions)
-        .where(partitions.c.id == row.id, partitions.c.fence == row.fence, partitions.c.state == "leased")
-        .values(worker=None, lease_until=None, claiming=False, **values)
-    )
-    if changed.rowcount != 1:
+        _DROPPED_CLAIMS.changed(tx.connection, {"holder": row.id})
+    values |= {"worker": None, "lease_until": None, "claiming": False}
+    changed = _left(tuple(values)).changed(tx.connection, {"partition": row.id, "own_fence": row.fence, **values})
+    if changed != 1:
         raise RuntimeError(f"partition {row.id} was left by a worker that did not hold it")
     return str(values["state"])
 
 
-def _take_from_the_dead(tx: Transaction, row: SqlRow[Any], cause: str) -> str:
+_DROPPED_CLAIMS = Prepared(lambda connection: delete(claims).where(claims.c.partition == bindparam("holder")))
+
+
+@lru_cache(maxsize=64)
+def _left(columns: tuple[str, ...]) -> Prepared:
+    """Set `columns` of a partition as its holder; leased → whatever they say."""
+    return Prepared(
+        lambda connection: update(partitions).where(
+            partitions.c.id == bindparam("partition"),
+            partitions.c.fence == bindparam("own_fence"),
+            partitions.c.state == "leased",
+        ),
+        columns,
+    )
+
+
+def _take_from_the_dead(tx: Transaction, row: PartitionRow, cause: str) -> str:
     deaths = 0 if row.progress else row.deaths + 1
     if deaths >= tx.context.limits.deaths:
         return end(tx, row, "failed", deaths=deaths, reason=f"it killed its worker {deaths} times: {cause}")
     return put_back(tx, row, deaths=deaths, not_before=0.0, reason=cause)
 
 
-def _forget_invalid(tx: Transaction, row: SqlRow[Any]) -> None:
+def _forget_invalid(tx: Transaction, row: PartitionRow) -> None:
     """A new attempt judges its records anew."""
     if row.invalid:
         tx.connection.execute(delete(invalid).where(invalid.c.run == tx.context.run, invalid.c.partition == row.id))
         tx.connection.execute(update(partitions).where(partitions.c.id == row.id).values(invalid=0))
         tx.add(invalid=-row.invalid)
+
+
+def _only(rows: list[Sequence[Any]]) -> PartitionRow | None:
+    return PartitionRow._make(rows[0]) if rows else None

@@ -10,18 +10,20 @@ Keys that a partition found but left to another one (which had claimed them firs
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
+from sqlalchemy import Boolean, Select, and_, bindparam, case, func, insert, or_, select, update
 from sqlalchemy import Row as SqlRow
-from sqlalchemy import Select, and_, case, func, insert, select, update
 
 from windrow.partitions import Partition
 from windrow.store.context import Transaction
-from windrow.store.leases import end, give_up_attempt, held
+from windrow.store.leases import PartitionRow, end, give_up_attempt, held
 from windrow.store.messages import Child, Commit, Committed, Keys, Lost, Unseen
-from windrow.store.rows import upsert
+from windrow.store.rows import Prepared, upsert
 from windrow.store.tables import claims, invalid, partitions, runs, sightings
 
 SHORTFALL_ATTEMPTS = 2
@@ -47,12 +49,22 @@ def unseen(tx: Transaction, command: Unseen) -> Keys | Lost:
         found += _sight(tx, partition, [(key, key in saved) for key in chunk])
         fresh = [key for key in chunk if key not in saved]
         mine |= _take(tx, partition, fresh) if command.claim else set(fresh)
-    tx.connection.execute(
-        update(partitions)
-        .where(partitions.c.id == partition)
-        .values(found=partitions.c.found + found, claiming=partitions.c.claiming | (command.claim and bool(mine)))
-    )
+    if found or mine:
+        values = {"holder": partition, "more": found, "claimed": command.claim and bool(mine)}
+        _FOUND.changed(tx.connection, values)
     return Keys([key for key in keys if key in mine])
+
+
+_FOUND = Prepared(
+    lambda connection: (
+        update(partitions)
+        .where(partitions.c.id == bindparam("holder"))
+        .values(
+            found=partitions.c.found + bindparam("more"),
+            claiming=partitions.c.claiming | bindparam("claimed", type_=Boolean),
+        )
+    )
+)
 
 
 def commit(tx: Transaction, command: Commit) -> Committed | Lost:
@@ -84,19 +96,33 @@ def commit(tx: Transaction, command: Commit) -> Committed | Lost:
         return Committed(new, end(tx, row, "failed", **{**values, "reason": too_many}), too_many)
     if command.last:
         return _end_attempt(tx, row, command, new, values)
-    tx.connection.execute(update(partitions).where(partitions.c.id == row.id).values(**values))
+    _COUNTED.changed(tx.connection, {"holder": row.id, **values})
     return Committed(new, "leased")
 
 
-def is_covered(tx: Transaction, parent: int) -> bool:
-    """Whether the run has saved as many records that belong to a partition as the site reports for it."""
+_COUNTED = Prepared(
+    lambda connection: update(partitions).where(partitions.c.id == bindparam("holder")),
+    ("progress", "saved", "found", "invalid", "requests", "reported"),
+)
+
+
+def is_covered(tx: Transaction, parent: int) -> bool | None:
+    """Whether the run has saved as many records that belong to a partition as the site reports for it.
+
+    None where what other partitions have in hand may still make the difference.
+    """
     row = tx.connection.execute(select(partitions).where(partitions.c.id == parent)).one()
-    if row.reported is None or _records_so_far(tx) < row.reported:
+    if row.reported is None:
+        return False
+    coming = _records_coming(tx)
+    if _records_so_far(tx) + coming < row.reported:
         return False
     known = _keys_below(tx, parent)
     if len(known) < row.reported:
         known |= tx.context.guesses.matching(tx, {parent: _as_partition(row)})[parent]
-    return len(known) >= int(row.reported)
+    if len(known) >= row.reported:
+        return True
+    return None if len(known) + coming >= row.reported else False
 
 
 def settle(tx: Transaction) -> bool:
@@ -122,7 +148,7 @@ def settle(tx: Transaction) -> bool:
 # --- saving -------------------------------------------------------------------------------------------------------
 
 
-def _save(tx: Transaction, row: SqlRow[Any], command: Commit) -> tuple[int, int]:
+def _save(tx: Transaction, row: PartitionRow, command: Commit) -> tuple[int, int]:
     """How many of the records were not yet saved in this run, and how many keys the partition had not yet found."""
     by_key = dict(command.rows)
     new = found = 0
@@ -154,34 +180,76 @@ def _save(tx: Transaction, row: SqlRow[Any], command: Commit) -> tuple[int, int]
 
 def _sighted(tx: Transaction, keys: Sequence[str]) -> set[tuple[str, bool]]:
     """The keys among `keys` that this run has sighted, and whether they are saved."""
-    known = (
-        select(sightings.c.key, sightings.c.saved)
-        .distinct()
-        .where(sightings.c.run == tx.context.run, sightings.c.key.in_(keys))
+    if not keys:
+        return set()
+    sighted = _sighted_of(_rounded(len(keys)))
+    return {(key, bool(saved)) for key, saved in sighted.rows(tx.connection, _one_of(tx, keys))}
+
+
+@lru_cache(maxsize=16)
+def _sighted_of(size: int) -> Prepared:
+    return Prepared(
+        lambda connection: (
+            select(sightings.c.key, sightings.c.saved)
+            .distinct()
+            .where(sightings.c.run == bindparam("of_run"), sightings.c.key.in_(_places(size)))
+        )
     )
-    return {(row.key, row.saved) for row in tx.connection.execute(known)}
 
 
 def _sight(tx: Transaction, partition: int, seen: Sequence[tuple[str, bool]]) -> int:
     """Note sightings; how many are new."""
     if not seen:
         return 0
-    statement = upsert(tx.connection, sightings).on_conflict_do_nothing()
     run = tx.context.run
     values = [{"partition": partition, "key": key, "run": run, "saved": saved} for key, saved in seen]
-    return max(0, tx.connection.execute(statement, values).rowcount)
+    return max(0, _NOTED.changed_by_each(tx.connection, values))
+
+
+_NOTED = Prepared(
+    lambda connection: upsert(connection, sightings).on_conflict_do_nothing(), ("partition", "key", "run", "saved")
+)
 
 
 def _take(tx: Transaction, partition: int, keys: Sequence[str]) -> set[str]:
     """Claim keys; the ones that are the partition's now. Another's claim stands as long as its lease."""
     if not keys:
         return set()
-    statement = upsert(tx.connection, claims).on_conflict_do_nothing()
-    tx.connection.execute(statement, [{"run": tx.context.run, "key": key, "partition": partition} for key in keys])
-    own = select(claims.c.key).where(
-        claims.c.run == tx.context.run, claims.c.key.in_(keys), claims.c.partition == partition
+    run = tx.context.run
+    _CLAIMED.changed_by_each(tx.connection, [{"run": run, "key": key, "partition": partition} for key in keys])
+    own = _claimed_of(_rounded(len(keys)))
+    return {key for (key,) in own.rows(tx.connection, {"holder": partition, **_one_of(tx, keys)})}
+
+
+_CLAIMED = Prepared(lambda connection: upsert(connection, claims).on_conflict_do_nothing(), ("run", "key", "partition"))
+
+
+@lru_cache(maxsize=16)
+def _claimed_of(size: int) -> Prepared:
+    return Prepared(
+        lambda connection: select(claims.c.key).where(
+            claims.c.run == bindparam("of_run"),
+            claims.c.key.in_(_places(size)),
+            claims.c.partition == bindparam("holder"),
+        )
     )
-    return set(tx.connection.execute(own).scalars())
+
+
+def _rounded(count: int) -> int:
+    """How many places a statement has for `count` keys: few sizes, so that few statements are prepared."""
+    return 1 << (count - 1).bit_length()
+
+
+def _places(size: int) -> list[Any]:
+    return [bindparam(f"key_{place}") for place in range(size)]
+
+
+def _one_of(tx: Transaction, keys: Sequence[str]) -> dict[str, Any]:
+    """The run and the keys; places that are left over hold the last key again."""
+    values: dict[str, Any] = {f"key_{place}": key for place, key in enumerate(keys)}
+    values |= {f"key_{place}": keys[-1] for place in range(len(keys), _rounded(len(keys)))}
+    values["of_run"] = tx.context.run
+    return values
 
 
 # --- the end of an attempt -----------------------------------------------------------------------------------------
@@ -192,7 +260,7 @@ def _too_many_invalid(tx: Transaction, count: int) -> str | None:
     return None if most is None or count <= most else f"{count} invalid records, the job allows {most}"
 
 
-def _end_attempt(tx: Transaction, row: SqlRow[Any], command: Commit, new: int, values: dict[str, Any]) -> Committed:
+def _end_attempt(tx: Transaction, row: PartitionRow, command: Commit, new: int, values: dict[str, Any]) -> Committed:
     """The last batch of an attempt is saved: what the partition becomes. `values`: its counters with that batch."""
     if command.children is not None:
         _plant(tx, row.id, command.children)
@@ -239,7 +307,13 @@ def _plant(tx: Transaction, parent: int, children: Sequence[Child]) -> None:
     tx.connection.execute(upsert(tx.connection, partitions).on_conflict_do_nothing(), values)
     tx.connection.execute(
         update(partitions)
-        .where(partitions.c.parent == parent, partitions.c.state.in_(("incomplete", "failed")))
+        .where(
+            partitions.c.parent == parent,
+            or_(
+                partitions.c.state.in_(("incomplete", "failed")),
+                and_(partitions.c.state == "done", partitions.c.attempt == 0),  # spared before
+            ),
+        )
         .values(state="pending", failures=0, deaths=0, not_before=0.0, missing=0)
     )
 
@@ -317,7 +391,11 @@ def _reporting_parents(tx: Transaction) -> Sequence[SqlRow[Any]]:
         select(partitions).where(
             partitions.c.run == tx.context.run,
             partitions.c.reported.is_not(None),
-            partitions.c.id.in_(select(children.c.parent).where(children.c.run == tx.context.run)),
+            # A split one may have no child of its own: another partition had planted that key before.
+            or_(
+                partitions.c.state == "split",
+                partitions.c.id.in_(select(children.c.parent).where(children.c.run == tx.context.run)),
+            ),
         )
     ).all()
 
@@ -436,8 +514,35 @@ def _keys_below(tx: Transaction, partition: int) -> set[str]:
 
 def _invalid_below(tx: Transaction, partition: int) -> int:
     """Invalid records are no missing ones: the site's count holds them, and they are counted apart."""
-    total = select(func.coalesce(func.sum(partitions.c.invalid), 0)).where(partitions.c.id.in_(_below(partition)))
-    return int(tx.connection.execute(total).scalar_one())
+    rows = tx.connection.execute(
+        select(partitions.c.id, partitions.c.invalid).where(
+            partitions.c.id.in_(_below(partition)), partitions.c.invalid > 0
+        )
+    ).all()
+    sightless = sighted = 0
+    keys: set[str] = set()
+    for row in rows:
+        unsaved = set(
+            tx.connection.execute(
+                select(sightings.c.key).where(sightings.c.partition == row.id, sightings.c.saved.is_(False))
+            ).scalars()
+        )
+        keys |= unsaved
+        sighted += min(row.invalid, len(unsaved))
+        sightless += max(0, row.invalid - len(unsaved))
+    # One invalid record can be listed by several partitions below: its key counts once.
+    return sightless + min(sighted, len(keys))
+
+
+def _records_coming(tx: Transaction) -> float:
+    """At most how many records are in hand; no bound while a partition under way has not found anything yet."""
+    listing = select(func.count()).where(
+        partitions.c.run == tx.context.run, partitions.c.state == "leased", partitions.c.found == 0
+    )
+    if tx.connection.execute(listing).scalar_one():
+        return math.inf
+    in_hand = select(func.count()).where(claims.c.run == tx.context.run)
+    return int(tx.connection.execute(in_hand).scalar_one())
 
 
 def _records_so_far(tx: Transaction) -> int:

@@ -108,7 +108,7 @@ sightings = Table(
     Column("partition", _ID, ForeignKey("windrow_partitions.id"), primary_key=True),
     Column("key", Text, primary_key=True),
     Column("run", _ID, nullable=False),
-    Column("saved", Boolean, nullable=False),  # saved by this very partition
+    Column("saved", Boolean, nullable=False),  # somebody in this run saved the key
     Index("windrow_sightings_by_key", "run", "key"),
     sqlite_with_rowid=False,
 )

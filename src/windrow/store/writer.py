@@ -7,8 +7,9 @@ each record and a busy one shares a commit among hundreds.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any
@@ -19,7 +20,10 @@ from windrow.store.messages import Answer, Command, Failure
 
 LARGEST_GROUP = 256
 
-Work = tuple[Command | Callable[[Keeper], Any], "Future[Any]"]
+Reply = Future[Any] | asyncio.Future[Any]
+"""Where an answer goes: to a thread that waits, or to a task of an event loop."""
+
+Work = tuple[Command | Callable[[Keeper], Any], Reply]
 
 
 class Writer:
@@ -47,23 +51,28 @@ class Writer:
 
     def submit(self, command: Command) -> Future[Answer]:
         """Have a command carried out; its answer comes once it is durable."""
-        return self._put(command)
+        return self._waited_for(command)
 
     def call(self, work: Callable[[Keeper], Any]) -> Future[Any]:
         """Have the supervisor's own work done, in turn with the commands."""
-        return self._put(work)
+        return self._waited_for(work)
 
     async def send(self, command: Command) -> Answer:
         """`submit` for a running event loop: what a StorePort needs."""
-        return await asyncio.wrap_future(self.submit(command))
+        reply: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._put(command, reply)
+        return await reply
 
-    def _put(self, item: Command | Callable[[Keeper], Any]) -> Future[Any]:
+    def _waited_for(self, item: Command | Callable[[Keeper], Any]) -> Future[Any]:
         future: Future[Any] = Future()
+        self._put(item, future)
+        return future
+
+    def _put(self, item: Command | Callable[[Keeper], Any], reply: Reply) -> None:
         with self._closing:
             if self._stopped:
                 raise StoreUnavailable("the store was closed")
-            self._waiting.put((item, future))
-        return future
+            self._waiting.put((item, reply))
 
     def _work(self) -> None:
         while (first := self._waiting.get()) is not None:
@@ -77,34 +86,54 @@ class Writer:
             self._carry_out(group)
 
     def _carry_out(self, group: list[Work]) -> None:
-        run: list[tuple[Command, Future[Any]]] = []
-        for item, future in group:
+        run: list[tuple[Command, Reply]] = []
+        for item, reply in group:
             if callable(item):
                 self._answer(run)
                 run = []
-                _call(item, self._keeper, future)
+                _call(item, self._keeper, reply)
             else:
-                run.append((item, future))
+                run.append((item, reply))
         self._answer(run)
 
-    def _answer(self, commands: list[tuple[Command, Future[Any]]]) -> None:
+    def _answer(self, commands: list[tuple[Command, Reply]]) -> None:
         if not commands:
             return
         try:
             answers = self._keeper.answer([command for command, _ in commands])
         except Exception as error:
             answers = [Failure(f"{type(error).__name__}: {error}", fatal=True)] * len(commands)
-        for (_, future), answer in zip(commands, answers, strict=True):
+        for answer in answers:
             if isinstance(answer, Failure) and answer.fatal:
                 self._on_fatal(answer.message)
-            if future.set_running_or_notify_cancel():
-                future.set_result(answer)
+        _deliver([(reply, answer) for (_, reply), answer in zip(commands, answers, strict=True)])
 
 
-def _call(work: Callable[[Keeper], Any], keeper: Keeper, future: Future[Any]) -> None:
-    if not future.set_running_or_notify_cancel():
+def _deliver(answers: Sequence[tuple[Reply, Answer]]) -> None:
+    """Hand over a group's answers; an event loop is woken once for all of its own."""
+    loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Answer], Answer]]] = {}
+    for reply, answer in answers:
+        if isinstance(reply, asyncio.Future):
+            loops.setdefault(reply.get_loop(), []).append((reply, answer))
+        elif reply.set_running_or_notify_cancel():
+            reply.set_result(answer)
+    for loop, own in loops.items():
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever waited
+            loop.call_soon_threadsafe(_settle, own)
+
+
+def _settle(answers: Sequence[tuple[asyncio.Future[Answer], Answer]]) -> None:
+    for future, answer in answers:
+        if not future.done():
+            future.set_result(answer)
+
+
+def _call(work: Callable[[Keeper], Any], keeper: Keeper, reply: Reply) -> None:
+    """The supervisor's own work; nobody but a thread's future waits for it."""
+    assert isinstance(reply, Future)
+    if not reply.set_running_or_notify_cancel():
         return
     try:
-        future.set_result(work(keeper))
+        reply.set_result(work(keeper))
     except Exception as error:
-        future.set_exception(error)
+        reply.set_exception(error)

@@ -19,6 +19,7 @@ session, one after the other. A session that the site has forgotten is answered 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -225,7 +226,8 @@ async def search(session: Session, text: str) -> Page:
     """Search for `text`; the first page of results."""
     home = await session.get("/web/site-pro", expect="form[name=fmRecherche]", pace=BETWEEN_PAGES)
     form = home.form("fmRecherche").filled(texttofind=text)
-    session.state["p_auth"] = parse_qs(urlsplit(form.action).query)["p_auth"][0]
+    in_action = parse_qs(urlsplit(form.action).query).get("p_auth", [None])[0]
+    session.state["p_auth"] = in_action or token_of(home) or ""
     return await session.post(
         session.local(form.action), data=form.fields, expect=Expected(session, "span.nombre"), pace=BETWEEN_PAGES
     )
@@ -436,15 +438,14 @@ class Expected:
         if self._rpps is None:
             return True
         shown = page.text(".rpps", default="")
-        return shown.endswith(self._rpps) and (self._tab is None or bool(HEADINGS[self._tab] & set(page.texts("h2"))))
+        headings = {fold(heading) for heading in page.texts("h2")}
+        return self._rpps in shown and (self._tab is None or not headings.isdisjoint(map(fold, HEADINGS[self._tab])))
 
 
 def token_of(page: Page) -> str | None:
     """The `p_auth` that a page was rendered with."""
-    _, found, rest = page.html.partition("Liferay.authToken")
-    if not found:
-        return None
-    return rest.partition("'")[2].partition("'")[0] or None
+    found = re.search(r"""Liferay\.authToken\s*=\s*(['"])(\w+)\1""", page.html)
+    return found[2] if found else None
 
 
 def read_tab(page: Page) -> Tab:
