@@ -21,7 +21,7 @@ from windrow.engines import processes, sequential, threads
 from windrow.engines.crew import Bulletin, Crew, Stop, building, local_send, run_loop
 from windrow.errors import SettingError, StoreError, StoreUnavailable, WindrowError
 from windrow.events import Listener
-from windrow.job import Job, LoadedFarEnough, load_job
+from windrow.job import LOADING, Job, LoadedFarEnough, load_job
 from windrow.store import leases, runs
 from windrow.store.context import RunContext
 from windrow.store.database import Database, open_for_writing, store_path, store_url, transaction
@@ -133,7 +133,7 @@ def run_job(job: Job, *, watch: Watch = nullcontext, **options: Any) -> RunResul
     function = job.function
     if function is None:
         raise SettingError(f"{job.name}: has no scrape function; decorate one with @job.scrape")
-    if function.__module__.startswith("windrow_job_"):
+    if hasattr(sys.modules[function.__module__], LOADING):
         raise LoadedFarEnough
     names = [name for name, value in vars(sys.modules[function.__module__]).items() if value is job]
     if not names:

@@ -8,8 +8,10 @@ import importlib.util
 import inspect
 import re
 import sys
+import sysconfig
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, TypeVar
@@ -24,6 +26,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 BUILT_IN = MappingProxyType({"annuaire": "windrow.demo.annuaire.job", "finviz": "windrow.demo.finviz.job"})
 USER_AGENT = "windrow/0.1 (a scraper that keeps to robots.txt)"
+LOADING = "__windrow_is_loading__"
+"""Set on a module for as long as `load_job` executes it."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 
 
@@ -259,8 +263,10 @@ def _import(reference: str, load: Callable[[], ModuleType]) -> ModuleType:
     try:
         return load()
     except JobError as error:
-        raise JobError(f"{reference}: {error}") from error
+        raise JobError(f"{_place(error) or reference}: {error}") from error
     except SyntaxError as error:
+        if error.filename is None:
+            raise JobError(f"{reference}: syntax error: {error.msg}") from error
         raise JobError(f"{error.filename}, line {error.lineno}: syntax error: {error.msg}") from error
     except SystemExit as error:
         raise JobError(f"{reference}: it left with exit code {error.code} while it was loaded") from error
@@ -270,7 +276,8 @@ def _import(reference: str, load: Callable[[], ModuleType]) -> ModuleType:
 
 def _place(error: Exception) -> str | None:
     frames = inspect.getinnerframes(error.__traceback__) if error.__traceback__ else []
-    own = [f for f in frames if "importlib" not in f.filename and Path(f.filename) != Path(__file__)]
+    foreign = ("<", str(Path(__file__).parent), *sysconfig.get_paths().values())
+    own = [frame for frame in frames if not frame.filename.startswith(foreign)]
     return f"{own[-1].filename}, line {own[-1].lineno}" if own else None
 
 
@@ -282,12 +289,24 @@ def _import_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise JobError("is no Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    with contextlib.suppress(LoadedFarEnough):
-        spec.loader.exec_module(module)
+    return _executed(module, spec)
+
+
+def _executed(module: ModuleType, spec: ModuleSpec) -> ModuleType:
+    """Load a module as far as a `windrow.run` in it."""
+    assert spec.loader is not None
+    sys.modules[spec.name] = module
+    setattr(module, LOADING, True)
+    try:
+        with contextlib.suppress(LoadedFarEnough):
+            spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[spec.name]
+        raise
+    delattr(module, LOADING)
     return module
 
 
@@ -295,7 +314,12 @@ def _import_module(name: str) -> ModuleType:
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
-        return importlib.import_module(name)
+        if name in sys.modules:
+            return sys.modules[name]
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None:
+            raise ModuleNotFoundError(name=name)
+        return _executed(importlib.util.module_from_spec(spec), spec)
     except ModuleNotFoundError as error:
         if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
             raise

@@ -10,6 +10,7 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -29,6 +30,12 @@ class Partition:
     def __post_init__(self) -> None:
         if not self.key or len(self.key) > LONGEST_KEY:
             raise JobError(f"a partition's key must have 1 to {LONGEST_KEY} characters, this one has {len(self.key)}")
+        if not _is_encodable(self.key):
+            raise JobError(f"the partition's key {self.key!r} holds half a character (a lone surrogate)")
+
+
+def _is_encodable(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 @runtime_checkable
@@ -58,7 +65,8 @@ class Prefixes:
 
     def find(self, key: str) -> Partition | None:
         known = key[:1] in self.first and len(key) <= self.longest and all(c in self.alphabet for c in key[1:])
-        return Partition(key) if key and known else None
+        doubled = any(a in _SEPARATORS and b in _SEPARATORS for a, b in pairwise(key))
+        return Partition(key) if key and known and not doubled else None
 
     def children(self, partition: Partition) -> list[Partition]:
         prefix = partition.key
@@ -158,7 +166,18 @@ def _read_file(path: Path) -> Iterator[dict[str, Any]]:
     except OSError as error:
         raise SettingError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise SettingError(f"{path}: is not UTF-8 (byte {error.start}); save it as UTF-8") from error
+        raise SettingError(f"{path}: is not UTF-8 (byte {_first_wrong_byte(path)}); save it as UTF-8") from error
+    except csv.Error as error:
+        raise SettingError(f"{path}: is no CSV that can be read: {error}") from error
+
+
+def _first_wrong_byte(path: Path) -> int:
+    """The error that reading raises counts from the beginning of some block of the file."""
+    try:
+        path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        return error.start
+    return 0
 
 
 def _json_lines(path: Path, file: Iterable[str]) -> Iterator[dict[str, Any]]:
@@ -169,6 +188,8 @@ def _json_lines(path: Path, file: Iterable[str]) -> Iterator[dict[str, Any]]:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise SettingError(f"{path}, line {number}: is not JSON: {error.msg}") from error
+        except (ValueError, RecursionError) as error:
+            raise SettingError(f"{path}, line {number}: cannot be read: {error}") from error
         if not isinstance(row, dict):
             raise SettingError(f"{path}, line {number}: a JSON object is needed, not {type(row).__name__}")
         yield row

@@ -7,6 +7,7 @@ becomes JSON text and dates become ISO 8601 text.
 
 from __future__ import annotations
 
+import dataclasses
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from enum import StrEnum
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from windrow.errors import JobError, WindrowError
@@ -56,7 +57,7 @@ class RecordType:
 
     def row(self, record: object) -> Row:
         """Validate `record` and flatten it. Raises InvalidRecord with the reason."""
-        row = {name: _storable(name, value) for name, value in self._fields(record).items()}
+        row = {str.__str__(name): _storable(name, value) for name, value in self._fields(record).items()}
         for name in self.key:
             if row.get(name) in (None, ""):
                 raise InvalidRecord(f"the key column {name!r} is empty")
@@ -74,6 +75,9 @@ class RecordType:
                 raise InvalidRecord(f"a dict is needed, not {type(record).__name__} (the job has record=None)")
             _check_names(record)
             return record
+        if dataclasses.is_dataclass(record) and not hasattr(record, "__pydantic_fields__"):
+            # pydantic takes an instance of a plain dataclass as it is, unchecked.
+            record = {each.name: getattr(record, each.name) for each in dataclasses.fields(record)}
         try:
             value = self.adapter.validate_python(record)
             dumped = self.adapter.dump_python(value, mode="json")
@@ -82,6 +86,8 @@ class RecordType:
         except (PydanticSerializationError, RecursionError) as error:
             raise InvalidRecord(f"cannot be stored: {error}") from error
         fields: Mapping[str, Any] = dumped
+        if not fields.keys() <= self.columns.keys():
+            _check_names(fields)
         return fields
 
 
@@ -90,7 +96,7 @@ def record_type(declared: type | None, key: str | tuple[str, ...]) -> RecordType
 
     Raises JobError for a type without fields, a key that is no column, or a column name that is reserved.
     """
-    names = (key,) if isinstance(key, str) else tuple(key)
+    names = (key,) if isinstance(key, str) else tuple(key) if isinstance(key, tuple | list) else ()
     if not names or not all(isinstance(name, str) and name for name in names):
         raise JobError(f"key must name a column, or be a tuple of column names, not {key!r}")
     if declared is None:
@@ -105,7 +111,11 @@ def record_type(declared: type | None, key: str | tuple[str, ...]) -> RecordType
         _check_names(columns)
     except InvalidRecord as error:
         raise JobError(f"{declared.__name__}: {error}") from error
-    return RecordType(names, columns, TypeAdapter(declared))
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(declared)
+    except PydanticUserError as error:
+        raise JobError(f"{declared.__name__}: pydantic cannot check it: {error.message}") from error
+    return RecordType(names, columns, adapter)
 
 
 def kind_of(value: Value) -> Kind:
@@ -122,7 +132,10 @@ def raw_text(record: object, longest: int = 20_000) -> str:
     try:
         text = msgspec.json.encode(record, enc_hook=str).decode()
     except (TypeError, ValueError, RecursionError):
-        text = repr(record)
+        try:
+            text = repr(record)
+        except RecursionError:
+            text = f"<{type(record).__name__}, nested too deeply to be shown>"
     return text[:longest]
 
 
@@ -172,19 +185,33 @@ def _alternatives(hint: Any) -> Iterator[Any]:
 
 def _storable(name: str, value: Any) -> Value:
     if isinstance(value, str):
-        return value if value.isascii() else _encodable(name, value)
-    if value is None or isinstance(value, bool | float):
+        # Parsers return texts of classes of their own, which cannot cross a pipe.
+        return str.__str__(value) if value.isascii() else _encodable(name, str.__str__(value))
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, float):
+        return float.__float__(value)
     if isinstance(value, int):
-        if abs(value) > LARGEST_INTEGER:
-            raise InvalidRecord(f"{name}: {value} does not fit a 64-bit integer; make it a text")
-        return value
+        number = int.__int__(value)
+        if abs(number) > LARGEST_INTEGER:
+            raise InvalidRecord(f"{name}: {number} does not fit a 64-bit integer; make it a text")
+        return number
     if isinstance(value, datetime | date | time):
         return value.isoformat()
     try:
-        return msgspec.json.encode(value).decode()
+        text = msgspec.json.encode(value, enc_hook=_plain).decode()
+        # What JSON writes as one text (a Decimal, an Enum, a UUID) is stored as that text.
+        return str(msgspec.json.decode(text)) if text.startswith('"') else text
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidRecord(f"{name}: cannot be stored: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    raise TypeError(f"a {type(value).__name__} is no JSON")
 
 
 def _encodable(name: str, value: str) -> str:
@@ -202,7 +229,8 @@ def _check_names(names: Mapping[Any, Any]) -> None:
     for name in names:
         if not isinstance(name, str) or not name.strip() or "\0" in name:
             raise InvalidRecord(f"{name!r} cannot name a column")
-        if name in OWN_COLUMNS:
+        _encodable(repr(name), name)
+        if name.casefold() in OWN_COLUMNS:
             raise InvalidRecord(f"the column name {name!r} is reserved for Windrow's own")
         other = seen.setdefault(name.casefold(), name)
         if other != name:

@@ -14,7 +14,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import operator
 import random
+import sysconfig
 import traceback
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -91,9 +93,10 @@ class LeasedPartition:
 
     def reports(self, count: int) -> None:
         """The site says that this partition has `count` records: the ledger checks that as many were found."""
-        if count < 0:
+        number = operator.index(count)
+        if number < 0:
             raise PageError(f"partition {self.key!r}: a site cannot report {count} records")
-        self.reported = count
+        self.reported = number
 
     def split(self, children: Iterable[str | Partition] | None = None, *, lazily: int = 0) -> bool:
         """Hand the work to children once this attempt ends well, because the site caps its results.
@@ -191,7 +194,7 @@ async def _from_thread(
     thread = ThreadPoolExecutor(1, thread_name_prefix=f"windrow-{partition.key[:20]}")
     blocking = session.blocking()
     try:
-        made = await loop.run_in_executor(thread, function, blocking, BlockingPartition(partition, loop))
+        made = await loop.run_in_executor(thread, _call, function, blocking, BlockingPartition(partition, loop))
         records = made if isinstance(made, Iterator) else iter(_several(made))
         end = object()
         while (record := await loop.run_in_executor(thread, next, records, end)) is not end:
@@ -199,6 +202,14 @@ async def _from_thread(
     finally:
         blocking.cancel()
         thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _call(function: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return function(*arguments)
+    except StopIteration as error:
+        # A future of asyncio takes none (Python 3.11): whoever waits for it would wait for ever.
+        raise RuntimeError("StopIteration: next() found nothing").with_traceback(error.__traceback__) from error
 
 
 def _several(made: Any) -> Iterable[Any]:
@@ -393,7 +404,7 @@ class Attempt:
         return "lost", reason
 
     def _release(self, why: str, reason: str, seconds: float = 0.0) -> Release:
-        return Release(self.held, why, reason[:2_000], seconds)
+        return Release(self.held, why, reason[:2_000].encode(errors="backslashreplace").decode(), seconds)
 
     def _why_ended(self, scraping: asyncio.Task[None]) -> Release | None:
         """Why the attempt has to give its partition back unfinished; None where it has not."""
@@ -434,8 +445,9 @@ class Attempt:
 def _place(error: BaseException) -> str:
     """Where in the user's code an error arose."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith(str(Path(__file__).parent))]
-    chosen = (own or frames)[-1:]
+    outside = [frame for frame in frames if not frame.filename.startswith(str(Path(__file__).parent))]
+    own = [frame for frame in outside if not frame.filename.startswith(("<", *sysconfig.get_paths().values()))]
+    chosen = (own or outside or frames)[-1:]
     return "".join(f" ({Path(frame.filename).name}, line {frame.lineno})" for frame in chosen)
 
 

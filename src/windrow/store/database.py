@@ -60,12 +60,13 @@ def open_for_writing(store: str) -> Iterator[Engine]:
     url = store_url(store)
     path = store_path(url)
     _check_writable(path)
-    _check_header(path)
-    if path.exists() and path.stat().st_size:
-        # Looked at read-only first: the writer's settings alone (WAL) would change a file that is not ours.
-        with _reading(path) as engine, engine.connect() as connection:
-            _check_ours(connection, path)
     with _only_writer(path):
+        # Not before the lock is ours: closing the file would drop the locks of a writer in this very process.
+        _check_header(path)
+        if path.exists() and path.stat().st_size:
+            # Looked at read-only first: the writer's settings alone (WAL) would change a file that is not ours.
+            with _reading(path) as engine, engine.connect() as connection:
+                _check_ours(connection, path)
         engine = create_engine(
             url, poolclass=NullPool, connect_args={"isolation_level": None, "check_same_thread": False}
         )
@@ -137,7 +138,8 @@ def _check_header(path: Path) -> None:
 
 @contextmanager
 def _only_writer(path: Path) -> Iterator[None]:
-    lock = path.with_name(path.name + "-lock")
+    place = path.resolve()
+    lock = place.with_name(place.name + "-lock")
     try:
         file = lock.open("a+")
     except OSError as error:

@@ -7,6 +7,7 @@ remembers, so a rollback forgets all of it.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -185,9 +186,21 @@ def _explain(error: Exception) -> str:
     return str(getattr(error, "orig", None) or error)
 
 
+_FATAL_CODES = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_NOTADB,
+}
+
+
 def _is_fatal(error: Exception) -> bool:
     """Whether no further command can go well (disk full, file gone, the books cannot be balanced)."""
     if isinstance(error, WindrowError):
         return isinstance(error, MatcherFailed)
-    text = _explain(error).lower()
-    return any(sign in text for sign in ("disk", "full", "readonly", "read-only", "i/o error", "malformed", "locked"))
+    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in _FATAL_CODES

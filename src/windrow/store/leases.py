@@ -85,7 +85,7 @@ def claim(
         params=msgspec.json.decode(row.params),
         attempt=row.attempt,
         reopened=row.reopened > 0,
-        alone=row.deaths >= SUSPECT_DEATHS,
+        alone=row.deaths >= _suspect_deaths(tx),
     )
 
 
@@ -252,14 +252,20 @@ def _take_pending(tx: Transaction, worker: str, *, idle: bool) -> PartitionRow |
         "by": worker,
         "now": tx.now,
         "until": tx.now + tx.context.lease_seconds,
+        "suspect": _suspect_deaths(tx),
     }
     return _only((_TAKEN_WHEN_IDLE if idle else _TAKEN).rows(tx.connection, values))
+
+
+def _suspect_deaths(tx: Transaction) -> int:
+    """The last death that fails a partition must have one cause only."""
+    return max(1, min(SUSPECT_DEATHS, tx.context.limits.deaths - 1))
 
 
 def _taking(*, suspects: bool) -> Update:
     """The statement of `_take_pending`; without `suspects` it passes over what may have killed its workers."""
     candidates = partitions.alias("candidates")
-    allowed = () if suspects else (candidates.c.deaths < SUSPECT_DEATHS,)
+    allowed = () if suspects else (candidates.c.deaths < bindparam("suspect"),)
     following = (
         select(candidates.c.id)
         .where(

@@ -29,12 +29,20 @@ from sqlalchemy.sql.dml import Insert
 from windrow.errors import StoreError, WindrowError
 from windrow.records import MOST_COLUMNS, OWN_COLUMNS, Kind, RecordType, Row, kind_of
 
+
+class _Flag(Boolean):
+    """A column that a plain dict began with true or false: what comes later need not be."""
+
+    def bind_processor(self, dialect: Dialect) -> None:
+        return None
+
+
 _TYPES = {
     Kind.TEXT: Text,
     Kind.JSON: Text,
     Kind.INTEGER: BigInteger,
     Kind.REAL: Float,
-    Kind.BOOLEAN: Boolean,
+    Kind.BOOLEAN: _Flag,
 }
 
 

@@ -89,9 +89,10 @@ def learn_sizes(connection: Connection, run: int, job: str) -> None:
 
 
 def drop_old_sightings(connection: Connection, run: int) -> None:
-    """Sightings belong to unfinished runs and to the last one; older ones only cost space."""
-    kept = select(runs.c.id).where(runs.c.state == "running")
-    connection.execute(delete(sightings).where(sightings.c.run != run, sightings.c.run.not_in(kept)))
+    """Sightings belong to a job's unfinished runs and to its last one; older ones only cost space."""
+    job = select(runs.c.job).where(runs.c.id == run).scalar_subquery()
+    old = select(runs.c.id).where(runs.c.job == job, runs.c.state != "running", runs.c.id != run)
+    connection.execute(delete(sightings).where(sightings.c.run.in_(old)))
 
 
 def latest_run(connection: Connection, job: str) -> int | None:
