@@ -24,11 +24,15 @@ format: .venv/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# The directory as the origin scraped it, the quotes as theirs did, the pool, and the rivals (in .venv-bench).
 bench: .venv/.run
-	$(BIN)/python benchmarks/directory.py $(ARGS)
+	$(BIN)/python benchmarks/directory.py
+	$(BIN)/python benchmarks/quotes.py
+	$(BIN)/python benchmarks/mapping.py
+	$(BIN)/python -m benchmarks.rivals
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-bench build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.made:
