@@ -24,7 +24,7 @@ from windrow.store.rows import Prepared
 from windrow.store.tables import claims, invalid, partitions, workers
 
 SUSPECT_DEATHS = 2
-IDLE_WAIT = 0.1
+IDLE_WAIT = 0.05
 LONGEST_WAIT = 1.0
 LAZY_PARENTS = 8
 """How many parents of lazy partitions are looked at for one that can be decided while others are under way."""
