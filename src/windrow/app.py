@@ -263,7 +263,9 @@ def _begin(engine: Database, prepared: _Prepared, now: float) -> int:
             fresh=prepared.fresh,
         )
         runs.plan(connection, run_id, chosen, job=job.name)
-        if not resumed:
+        if resumed:
+            runs.pardon(connection, run_id, job.limits.deaths)
+        else:
             runs.learn_sizes(connection, run_id, job.name)
             runs.drop_old_sightings(connection, run_id)
     return run_id

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -54,6 +55,7 @@ class Run:
     """The command, started as often as it was killed."""
 
     command: list[str]
+    store: str
     process: subprocess.Popen[str] | None = None
     kills: int = 0
     sessions_killed: int = 0
@@ -72,9 +74,16 @@ class Run:
     def kill_worker(self, chance: random.Random) -> None:
         """The run goes on by itself."""
         wait_until(lambda: bool(self.workers()), "there is a worker to be killed")
+        victim = chance.choice(self.workers())
         with suppress(ProcessLookupError):
-            os.kill(chance.choice(self.workers()), signal.SIGKILL)
+            os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: not self._holds_anything(victim), "its partitions are taken back")
         self._note(SESSIONS // WORKERS)
+
+    def _holds_anything(self, pid: int) -> bool:
+        held = """SELECT count(*) FROM windrow_partitions JOIN windrow_workers ON worker = name
+                  WHERE pid = ? AND state = 'leased'"""
+        return rows(self.store, held, pid) != [(0,)]
 
     def kill_supervisor(self, chance: random.Random) -> None:
         assert self.process is not None
@@ -106,7 +115,7 @@ class Run:
 
 @contextmanager
 def running(site: SiteProcess, store: str) -> Iterator[Run]:
-    run = Run(directory_command(site, store, sessions=SESSIONS, workers=WORKERS))
+    run = Run(directory_command(site, store, sessions=SESSIONS, workers=WORKERS), store)
     try:
         yield run
     finally:
@@ -168,17 +177,23 @@ def kill_many_times(site: SiteProcess, store: str, run: Run) -> None:
     seed = int(os.environ.get("WINDROW_CHAOS_SEED", "0")) or random.randrange(1, 1_000_000)
     print(f"to see it again: WINDROW_CHAOS_SEED={seed}")  # pytest shows it when the test fails
     chance = random.Random(seed)
-    victims: list[str] = []
     for _ in range(KILLS):
         run.begin()
         wait_a_moment(site, chance)
-        # A partition whose worker dies three times in a row is to blame and fails, so two in a row are the most.
-        spared = {"worker"} if victims[-2:] == ["worker", "worker"] else set()
+        # A partition that three workers in a row held when they died is to blame and fails; not so here.
+        spared = {"worker"} if is_any_suspect(store) else set()
         victim = chance.choice([name for name in VICTIMS if name not in spared])
-        victims.append(victim)
         print(f"after {site.stats()['requests']} requests, {saved(store)} people: {victim}")
         VICTIMS[victim](run, chance)
     assert saved(store) < PEOPLE, "there was something left to be lost"
+
+
+def is_any_suspect(store: str) -> bool:
+    """Whether a partition has seen two of its workers die."""
+    try:
+        return rows(store, "SELECT count(*) FROM windrow_partitions WHERE deaths >= 2") != [(0,)]
+    except sqlite3.OperationalError:
+        return False  # there is no store yet
 
 
 def wait_a_moment(site: SiteProcess, chance: random.Random) -> None:

@@ -412,3 +412,17 @@ def test_an_interrupted_run_goes_on_where_it_was(bench: Bench, clock: ManualCloc
     lease = bench.claim()
     assert (lease.key, lease.attempt) == ("b", 2)
     assert bench.unseen(lease, "1", "2", "3") == ["3"], "what was saved before the interruption is not asked for again"
+
+
+def test_a_resumed_run_counts_deaths_anew(bench: Bench) -> None:
+    run = bench.begin(["a", "b"])
+    assert bench.keeper is not None
+    for _ in range(3):
+        bench.claim("w")
+        bench.keeper.bury("w", "signal 9", blameless=False)
+    assert bench.state("a").state == "failed"
+    bench.close()
+    with transaction(bench.database) as connection:
+        runs.pardon(connection, run, 3)
+    row = bench.state("a")
+    assert (row.state, row.deaths, row.reason) == ("pending", 0, None)

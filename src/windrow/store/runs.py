@@ -88,6 +88,17 @@ def learn_sizes(connection: Connection, run: int, job: str) -> None:
     connection.execute(update(partitions).where(partitions.c.run == run).values(size=func.coalesce(found, 0)))
 
 
+def pardon(connection: Connection, run: int, most_deaths: int) -> None:
+    """A resumed run counts the deaths of workers anew: they may have been killed with everything else."""
+    mine = (partitions.c.run == run, partitions.c.deaths > 0)
+    connection.execute(
+        update(partitions)
+        .where(*mine, partitions.c.state == "failed", partitions.c.deaths >= most_deaths)
+        .values(state="pending", deaths=0, not_before=0.0, missing=0, reason=None, finished=None)
+    )
+    connection.execute(update(partitions).where(*mine, partitions.c.state == "pending").values(deaths=0))
+
+
 def drop_old_sightings(connection: Connection, run: int) -> None:
     """Sightings belong to a job's unfinished runs and to its last one; older ones only cost space."""
     job = select(runs.c.job).where(runs.c.id == run).scalar_subquery()
