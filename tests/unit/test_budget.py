@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from windrow.events import Verdict
 from windrow.politeness.budget import HostBudget, hold, reserve
-from windrow.politeness.pace import next_start
+from windrow.politeness.pace import SessionPace, adapted, next_start
 
 moments = st.floats(0, 1e6, allow_nan=False)
 intervals = st.floats(0.001, 100, allow_nan=False)
@@ -80,3 +81,42 @@ def test_a_sessions_first_request_starts_at_once_and_the_next_after_the_delay() 
     assert next_start(100.0, 0.5, factor=2.0) == 101.0
     assert next_start(100.0, 0.5, factor=0.0) == 100.0
     assert next_start(100.0, 0.5, factor=-1.0) == 100.0
+
+
+# --- the pace of a session adapts ---
+
+
+def after(pace: SessionPace, *verdicts: Verdict, least: float = 0.2, most: float = 5.0) -> SessionPace:
+    for verdict in verdicts:
+        pace = adapted(pace, verdict, least, most)
+    return pace
+
+
+def test_ten_clean_answers_make_a_session_a_little_faster_down_to_its_bound() -> None:
+    nine = after(SessionPace(1.0), *[Verdict.OK] * 9)
+    assert nine.delay == 1.0
+    assert after(nine, Verdict.OK) == SessionPace(0.9)
+    assert after(SessionPace(1.0), *[Verdict.OK] * 1_000).delay == 0.2
+    assert after(SessionPace(1.0), *[Verdict.OK] * 1_000, least=1.0).delay == 1.0
+
+
+@pytest.mark.parametrize("verdict", [Verdict.THROTTLED, Verdict.BLOCKED])
+def test_a_block_or_a_throttling_makes_it_slower_up_to_its_bound(verdict: Verdict) -> None:
+    assert after(SessionPace(1.0, clean=9), verdict) == SessionPace(1.5)
+    assert after(SessionPace(1.0), *[verdict] * 20).delay == 5.0
+    assert after(nine := after(SessionPace(1.0), verdict, *[Verdict.OK] * 9), Verdict.TRANSIENT) == nine
+
+
+@given(
+    st.floats(0, 100),
+    st.floats(0, 10),
+    st.floats(0, 50),
+    st.lists(st.sampled_from(list(Verdict)), max_size=60),
+)
+def test_a_pace_keeps_to_its_bounds_and_none_stays_none(
+    delay: float, least: float, more: float, verdicts: list[Verdict]
+) -> None:
+    most = least + more
+    found = after(SessionPace(delay), *verdicts, least=least, most=most).delay
+    assert min(delay, least) <= found <= max(delay, most)
+    assert delay > 0 or found == 0

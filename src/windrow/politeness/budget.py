@@ -4,8 +4,7 @@ The generic cell rate algorithm keeps one number, the moment the next request ma
 the interval; an idle host saves nothing up, so there is never a burst. The state of a host is one row of the store,
 and everybody who wants to send reserves from it.
 
-Seam: an adaptive budget will be one more pure function beside these, `observe(state, observation) -> state`, which
-turns what was seen (throttled, latency, use) into the interval that `reserve` is given. Nothing here needs to change.
+What the interval is stands in `adaptive.py`, which turns what was seen (throttled, latency, use) into a rate.
 """
 
 from __future__ import annotations
