@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from windrow.app import run_job as run
     from windrow.errors import Blocked, FetchFailed, Gone, PageError, Refused, UsageError, WindrowError
+    from windrow.events import Verdict
     from windrow.export import read
     from windrow.job import Job, Limits, Pace
     from windrow.mapping.api import ItemFailed, Outcomes, Result, Workers, submit
@@ -42,6 +43,7 @@ __all__ = [
     "Result",
     "Session",
     "UsageError",
+    "Verdict",
     "WindrowError",
     "Workers",
     "prefixes",
@@ -73,6 +75,7 @@ def _home(name: str) -> str | None:
     homes = {
         "errors": {"Blocked", "FetchFailed", "Gone", "PageError", "Refused", "UsageError", "WindrowError"},
         "app": {"run"},
+        "events": {"Verdict"},
         "export": {"read"},
         "job": {"Job", "Limits", "Pace"},
         "mapping.api": {"ItemFailed", "Outcomes", "Result", "Workers", "map", "submit"},

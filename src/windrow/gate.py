@@ -14,6 +14,11 @@ What parks. Only a hold (Retry-After) that lasts longer than `Limits.wait` raise
 does: with 50 sessions at 1 request per second everybody waits 50 s for each request, and a partition that was parked
 for it would begin anew each time and never end.
 
+With an adaptive budget (`politeness/adaptive.py`) the queue is the same, but the store sets the interval: a worker
+takes slots and reports what it saw since its last report in one command, about once a second, and a throttling at once.
+It takes as many as it used lately and a little more, not only as many as wait: else a fast site would cost a command
+for each page. Sessions tell what an answer meant by `Gate.answered`.
+
 Times here are of the process's monotonic clock; the store answers with seconds from now.
 """
 
@@ -26,17 +31,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from random import Random
+from statistics import median
 from typing import Protocol
 
 from windrow.clock import Clock
 from windrow.errors import FetchFailed, Parked, Refused
+from windrow.events import Verdict
 from windrow.fetch.address import Origin, origin
 from windrow.fetch.redirects import RedirectRefused, following, is_redirect
 from windrow.fetch.transport import Answer, Failure, Request, Send
 from windrow.job import Limits
 from windrow.politeness import retry
+from windrow.politeness.adaptive import Observation
+from windrow.politeness.allowance import Allowance, allowance
 from windrow.politeness.robots import UNREACHABLE, RobotsRules, is_unreachable
-from windrow.store.messages import HostNotes
+from windrow.store.messages import HostNotes, Slots
 
 ROBOTS_DAY = 86_400.0
 ROBOTS_AGAIN = 30.0
@@ -52,15 +61,36 @@ CATCH_UP = 0.005
 
 
 class HostBook(Protocol):
-    """What a gate asks of the store: four methods of `StorePort`."""
+    """What a gate asks of the store: some methods of `StorePort`."""
 
     async def reserve(self, host: str, slots: int, interval: float) -> list[float]: ...
 
-    async def hold(self, host: str, seconds: float) -> None: ...
+    async def take(self, host: str, worker: str, slots: int, interval: float, seen: Observation) -> Slots: ...
+
+    async def observe(self, host: str, seen: Observation) -> None: ...
+
+    async def hold(self, host: str, seconds: float, seen: Observation | None = None) -> None: ...
 
     async def notes(self, host: str) -> HostNotes: ...
 
     async def keep_robots(self, host: str, status: int, text: str) -> None: ...
+
+
+@dataclass(eq=False)
+class _Sight:
+    """What this process saw of a host since its last report; see `Observation`."""
+
+    since: float
+    ok: int = 0
+    throttled: int = 0
+    trouble: int = 0
+    entered: int = 0
+    waited: int = 0
+    latencies: list[float] = field(default_factory=list)
+
+    @property
+    def answers(self) -> int:
+        return self.ok + self.throttled + self.trouble
 
 
 @dataclass(eq=False)
@@ -78,6 +108,14 @@ class _Host:
     """Grows with each hold: slots reserved before it are worth nothing any more."""
     streak: int = 0
     """How often in a row the host throttled without saying for how long."""
+    interval: float = 0.0
+    """Seconds between two slots of this process, by the last grant of an adaptive budget."""
+    sight: _Sight = field(default_factory=lambda: _Sight(-math.inf))
+    speed: float = 0.0
+    """Requests per second that were let through before the last report."""
+    lag: float = 0.0
+    """How late this process wakes up: what it adds to latencies is no sign of the host's."""
+    allowance: Allowance | None = None
     asked: bool = False
     """Whether the store was asked for a hold that others met."""
 
@@ -92,7 +130,8 @@ class _Robots:
 class Gate:
     """Lets requests through one by one. `fetch_robots` sends one request for a robots.txt and follows no redirect.
 
-    `rate` is requests per second to one host over all workers, None for no such bound. `host` in `held` and in the
+    `rate` is requests per second to one host over all workers, None for no such bound; with `adaptive` the budget finds
+    its way below it. `worker` is this process's name among those who share the budget. `host` in `held` and in the
     `HostBook` is the authority of an address (`example.org`, `127.0.0.1:8900`); robots.txt is kept by origin
     (`https://example.org`).
     """
@@ -108,11 +147,15 @@ class Gate:
         clock: Clock,
         fetch_robots: Send,
         random: Random | None = None,
+        adaptive: bool = False,
+        worker: str = "",
     ) -> None:
         self._port = port
         self._user_agent = user_agent
         self._obey_robots = obey_robots
         self._interval = 1.0 / rate if rate else 0.0
+        self._adaptive = adaptive
+        self._worker = worker
         self._limits = limits
         self._clock = clock
         self._fetch_robots = fetch_robots
@@ -140,7 +183,27 @@ class Gate:
         if seconds > 0:
             # First for this process, at once, then for the others: nothing may slip out while the store is asked.
             self.held(host.name, seconds)
-            await self._port.hold(host.name, seconds)
+            await self._port.hold(host.name, seconds, self._seen(host) if self._adaptive else None)
+        elif self._adaptive:
+            await self._port.observe(host.name, self._seen(host))
+
+    async def answered(self, url: str, verdict: Verdict, answer: Answer | Failure) -> None:
+        """What an answer meant, and what it says about the host's limits. Call `throttled` as well for such a one."""
+        if not self._adaptive:
+            return
+        host = self._host(origin(url).authority)
+        sight = host.sight
+        if verdict is Verdict.THROTTLED:
+            sight.throttled += 1
+        elif verdict in (Verdict.BLOCKED, Verdict.TRANSIENT):
+            sight.trouble += 1
+        else:
+            sight.ok += 1
+            sight.latencies.append(answer.seconds)
+            if host.streak and self._clock.monotonic() > host.hold_until:
+                host.streak = 0
+        if isinstance(answer, Answer):
+            await self._heed(host, allowance(answer.headers, self._clock.now()))
 
     def held(self, host: str, seconds: float) -> None:
         """Nothing may be sent to `host` for `seconds`; also called when another worker met the hold."""
@@ -171,6 +234,10 @@ class Gate:
     async def _take_turn(self, host: _Host) -> None:
         if not host.asked:
             await self._ask_for_hold(host)
+        if self._adaptive:
+            async with _queued(host):
+                await self._use_granted(host)
+            return
         interval = max(self._interval, host.crawl_delay)
         if interval <= 0:
             await self._pass_hold(host, AFTER_HOLD)
@@ -226,6 +293,87 @@ class Gate:
         if host.holds == holds:
             host.slots.extend(slots[1:])
         return slots[0]
+
+    # --- the adaptive budget ----------------------------------------------------------------------------------
+
+    async def _use_granted(self, host: _Host) -> None:
+        """As `_use_slot`, with slots at the rate that the store allows."""
+        while True:
+            if host.hold_until > self._clock.monotonic():
+                if host.sight.answers:
+                    # What was answered before somebody was refused says what the host bears: it must not come late.
+                    await self._port.observe(host.name, self._seen(host))
+                await self._pass_hold(host)
+            holds = host.holds
+            slot = _fresh(host.slots, self._clock.monotonic() - max(host.interval, 0.02))
+            if slot is None:
+                slot = await self._granted(host)
+            waits = slot > self._clock.monotonic()
+            await self._until(host, slot, holds)
+            if host.holds == holds:
+                host.last_start = self._clock.monotonic()
+                host.sight.entered += 1
+                host.sight.waited += waits
+                return
+
+    async def _until(self, host: _Host, slot: float, holds: int) -> None:
+        """Sleep until the slot, unless a hold comes; it may follow the one before a little closer than the interval."""
+        earliest = max(slot, host.last_start + host.interval - min(CATCH_UP, host.interval / 2))
+        slept = False
+        while host.holds == holds and (left := earliest - self._clock.monotonic()) > 0:
+            await self._clock.sleep(left)
+            slept = True
+        if slept and host.holds == holds:
+            host.lag += 0.1 * (self._clock.monotonic() - earliest - host.lag)
+
+    async def _granted(self, host: _Host) -> float:
+        """Report what was seen and take slots for about as many requests as there lately were in a second."""
+        seen = self._seen(host)
+        least = max(self._interval, host.crawl_delay)
+        wanted = max(host.waiting, math.ceil(1.25 * host.speed))
+        holds = host.holds
+        slots = await self._port.take(host.name, self._worker, wanted, least, seen)
+        now = self._clock.monotonic()
+        host.interval = slots.interval
+        if slots.delays[0] > self._limits.wait:
+            self._note_hold(host, (await self._port.notes(host.name)).hold)
+            self._park_if_long(host, host.hold_until - now)
+        if host.holds == holds:
+            host.slots.extend(now + delay for delay in slots.delays[1:])
+        return now + slots.delays[0]
+
+    def _seen(self, host: _Host) -> Observation:
+        """What was seen since this was last asked."""
+        now = self._clock.monotonic()
+        sight, host.sight = host.sight, _Sight(now)
+        seconds = min(60.0, max(1e-3, now - sight.since))
+        host.speed = sight.entered / max(seconds, 0.05)
+        latency = median(sight.latencies) - 4 * host.lag if sight.latencies else 0.0
+        bound, host.allowance = host.allowance, None
+        return Observation(
+            seconds=seconds,
+            ok=sight.ok,
+            throttled=sight.throttled,
+            trouble=sight.trouble,
+            latency=max(latency, 1e-4) if sight.latencies else 0.0,
+            entered=sight.entered,
+            waited=sight.waited,
+            bound=bound.rate if bound else 0.0,
+            bound_seconds=bound.seconds if bound else 0.0,
+        )
+
+    async def _heed(self, host: _Host, bound: Allowance | None) -> None:
+        """A host that names what it bears: a bound for the budget; where nothing is left, a hold."""
+        if bound is None:
+            return
+        if bound.rate > 0:
+            host.allowance = bound
+            if host.interval * bound.rate < 1:
+                # The slots in hand are closer than that.
+                host.slots.clear()
+        elif host.hold_until < self._clock.monotonic() + bound.seconds - 1.0:
+            self.held(host.name, bound.seconds)
+            await self._port.hold(host.name, bound.seconds, self._seen(host))
 
     def _note_hold(self, host: _Host, seconds: float) -> None:
         if seconds > 0:
@@ -327,6 +475,15 @@ class Gate:
 
 def _robots_body(answer: Answer) -> str:
     return answer.body[:512_000].decode("utf-8", "replace")
+
+
+def _fresh(slots: deque[float], too_old: float) -> float | None:
+    """The next slot that is not too old; those before it are lost."""
+    while slots:
+        slot = slots.popleft()
+        if slot >= too_old:
+            return slot
+    return None
 
 
 @asynccontextmanager

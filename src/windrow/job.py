@@ -17,6 +17,7 @@ from types import MappingProxyType, ModuleType
 from typing import Any, TypeVar
 
 from windrow.errors import JobError, SettingError
+from windrow.events import Verdict
 from windrow.partitions import Partition, PartitionSource
 from windrow.records import RecordType, record_type
 
@@ -35,18 +36,25 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 class Pace:
     """How fast one session may go: seconds from the end of an answer to its next request.
 
-    `least` and `most` bound what a pace may be adapted to; nothing adapts it yet.
+    After ten clean answers in a row a session waits a tenth less, down to `least` (None: `delay`, so that nobody is
+    asked faster than you said); after a block or a throttling it waits half as long again, up to `most`. A delay of 0
+    stays 0: none means none.
     """
 
     delay: float = 1.0
-    least: float = 0.0
+    least: float | None = None
     most: float = 60.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.least <= self.most:
-            raise SettingError(f"Pace: 0 <= least <= most is needed, not least={self.least}, most={self.most}")
+        if not 0 <= self.floor <= self.most:
+            raise SettingError(f"Pace: 0 <= least <= most is needed, not least={self.floor}, most={self.most}")
         if self.delay < 0:
             raise SettingError(f"Pace: delay must not be negative, not {self.delay}")
+
+    @property
+    def floor(self) -> float:
+        """The shortest delay that the pace may adapt to."""
+        return min(self.delay, self.most) if self.least is None else self.least
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +105,8 @@ class Job:
     - `partitions`: a source (`prefixes`, `rows`, `values`), or a function of the job's parameters that returns one.
     - `base_url`: what relative addresses of the scrape function are relative to.
     - `sessions`: partitions in progress at once, over all workers. `workers`: processes; None for min(cores, sessions).
-    - `pace`: of one session. `rate`: requests per second to one host, over all sessions; None for no such bound.
+    - `pace`: of one session. `rate`: requests per second to one host, over all sessions, at most; the budget adapts
+      below it. None: the budget finds it out alone. 0: no budget at all.
     - `parameters`: names and defaults of what `--set NAME=VALUE` may change.
     - `headers`: sent with each request. `user_agent`: say who you are and how to reach you.
     - `robots`: whether robots.txt is obeyed.
@@ -121,6 +130,7 @@ class Job:
     robots: bool = True
     function: Callable[..., Any] | None = field(default=None, init=False, repr=False)
     matchers: tuple[Matcher, ...] = field(default=(), init=False, repr=False)
+    judge: Callable[[Any], Verdict | None] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name) or self.name.lower().startswith(("windrow", "sqlite")):
@@ -143,8 +153,10 @@ class Job:
             raise SettingError(f"{self.name}: sessions must be at least 1, not {self.sessions}")
         if self.workers is not None and self.workers < 1:
             raise SettingError(f"{self.name}: workers must be at least 1, not {self.workers}")
-        if self.rate is not None and self.rate <= 0:
-            raise SettingError(f"{self.name}: rate must be above 0 requests per second, or None, not {self.rate}")
+        if self.rate is not None and self.rate < 0:
+            raise SettingError(
+                f"{self.name}: rate must be 0 (no budget) or more requests per second, or None, not {self.rate}"
+            )
 
     def _check_base_url(self) -> None:
         if self.base_url is not None and not re.match(r"https?://[^/\s]+", self.base_url):
@@ -174,6 +186,19 @@ class Job:
         self.matchers = (*self.matchers, function)
         return function
 
+    def verdict(self, function: Function) -> Function:
+        """Decorator: `function(page)` may say that a page which looks good is none: a `Verdict`, or None for no word.
+
+        It is asked after Windrow's own classification, and only where that is OK. What it calls THROTTLED counts for
+        the host's budget, what it calls BLOCKED retires the session, TRANSIENT is asked for again.
+        """
+        if self.judge is not None:
+            raise JobError(f"{self.name}: verdict() decorates two functions; a job has one")
+        if len(inspect.signature(function).parameters) != 1:
+            raise JobError(f"{self.name}: the verdict function takes one argument, a page")
+        self.judge = function
+        return function
+
     def source(self) -> PartitionSource:
         """Where the partitions come from, with the parameters as they are now."""
         if isinstance(self.partitions, PartitionSource):
@@ -186,17 +211,17 @@ class Job:
     def with_settings(self, settings: Mapping[str, Any]) -> Job:
         """A copy with other values for named fields (`sessions`, `pace`, `rate`, …), checked as in the constructor."""
         copy = replace(self, **settings)
-        copy.function, copy.matchers = self.function, self.matchers
+        copy.function, copy.matchers, copy.judge = self.function, self.matchers, self.judge
         return copy
 
     def with_run_settings(self, settings: Mapping[str, Any]) -> Job:
-        """A copy with the settings a command line may change: `delay` (s), `rate` (1/s, 0 for none), `robots`."""
+        """A copy with the settings a command line may change: `delay` (s), `rate` (1/s, 0: no budget), `robots`."""
         changed: dict[str, Any] = {}
         if settings.get("delay") is not None:
-            delay = float(settings["delay"])
-            changed["pace"] = Pace(delay, min(self.pace.least, delay), max(self.pace.most, delay))
+            delay, least = float(settings["delay"]), self.pace.least
+            changed["pace"] = Pace(delay, least and min(least, delay), max(self.pace.most, delay))
         if settings.get("rate") is not None:
-            changed["rate"] = settings["rate"] or None
+            changed["rate"] = settings["rate"]
         if settings.get("robots") is not None:
             changed["robots"] = settings["robots"]
         return self.with_settings(changed)

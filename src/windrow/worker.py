@@ -237,6 +237,8 @@ class WorkerParts:
     clock: Clock
     listener: Listener
     random: random.Random = field(default_factory=random.Random)
+    delay: float | None = None
+    """What the session that ended last had adapted its pace to: the next one does not begin faster after a block."""
 
 
 class Attempt:
@@ -302,7 +304,7 @@ class Attempt:
     async def _scrape(self) -> None:
         parts = self._parts
         factory = SessionFactory(parts.job, parts.gate, parts.clock, self.observe, random=parts.random)
-        session = factory.open(self.lease.key)
+        session = factory.open(self.lease.key, parts.delay)
         assert parts.job.function is not None
         try:
             async with (
@@ -319,6 +321,7 @@ class Attempt:
             # sys.exit() and its like in a scrape function end its attempt, not the worker.
             raise AttemptFailed(f"{type(error).__name__}: {error}{_place(error)}") from error
         finally:
+            parts.delay = session.delay
             await session.close()
 
     async def _take(self, record: object) -> None:

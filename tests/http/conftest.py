@@ -20,9 +20,11 @@ from windrow.fetch.http import HttpTransport
 from windrow.fetch.transport import Answer, Failure, Request
 from windrow.gate import Gate
 from windrow.job import Limits
+from windrow.politeness import adaptive
+from windrow.politeness.adaptive import Observation
 from windrow.politeness.budget import HostBudget, hold, reserve
 from windrow.session import Session, SessionSettings
-from windrow.store.messages import HostNotes
+from windrow.store.messages import HostNotes, Slots
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 RawHandler = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
@@ -36,6 +38,9 @@ class MemoryBook:
         self.budgets: dict[str, HostBudget] = {}
         self.robots: dict[str, tuple[int, str]] = {}
         self.reserved: list[tuple[str, int]] = []
+        self.states: dict[str, adaptive.Adaptive] = {}
+        self.takers: dict[str, float] = {}
+        self.observed: list[Observation] = []
 
     async def reserve(self, host: str, slots: int, interval: float) -> list[float]:
         now = self._clock.monotonic()
@@ -44,7 +49,24 @@ class MemoryBook:
         await asyncio.sleep(0)
         return [time - now for time in times]
 
-    async def hold(self, host: str, seconds: float) -> None:
+    async def take(self, host: str, worker: str, slots: int, interval: float, seen: Observation) -> Slots:
+        await self.observe(host, seen)
+        now = self._clock.monotonic()
+        self.reserved.append((host, slots))
+        self.budgets[host], self.takers, grant = adaptive.take(
+            self.states[host], self._budget(host), self.takers, worker, slots, interval, now
+        )
+        await asyncio.sleep(0)
+        return Slots([time - now for time in grant.times], grant.interval)
+
+    async def observe(self, host: str, seen: Observation) -> None:
+        self.observed.append(seen)
+        state = self.states.get(host, adaptive.Adaptive())
+        self.states[host] = adaptive.observe(state, seen, self._clock.monotonic())
+
+    async def hold(self, host: str, seconds: float, seen: Observation | None = None) -> None:
+        if seen is not None:
+            await self.observe(host, seen)
         self.budgets[host] = hold(self._budget(host), self._clock.monotonic() + seconds)
 
     async def notes(self, host: str) -> HostNotes:

@@ -89,7 +89,7 @@ RateOption = Annotated[
         "--rate",
         metavar="PER_SECOND",
         callback=_not_negative,
-        help="Budget of a host: requests per second over all sessions; 0 means none.",
+        help="Most requests per second to a host, over all sessions; below it the budget adapts. 0: no budget.",
     ),
 ]
 RobotsOption = Annotated[

@@ -17,7 +17,7 @@ from rich.live import Live
 
 from windrow.clock import Clock, SystemClock
 from windrow.errors import StoreError
-from windrow.monitor.report import MOST_PROBLEMS, Commands, report
+from windrow.monitor.report import LONG_HOLD, MOST_PROBLEMS, Commands, report
 from windrow.monitor.snapshot import Rates, RunState, Snapshot, rates, remember, snapshot
 from windrow.monitor.terminal import Picture, monitor_view, progress_line, progress_view
 from windrow.monitor.wording import printable
@@ -121,7 +121,7 @@ def take_snapshot(reader: Reader, clock: Clock, run: int | None = None) -> Snaps
 def describe(reader: Reader, commands: Commands, clock: Clock, run: int | None = None) -> list[str]:
     """The report of that run (None: the one active last). Raises StoreError where the store has no run."""
     latest = _existing(take_snapshot(reader, clock, run))
-    return report(latest, reader.problems(latest.run, MOST_PROBLEMS), commands)
+    return report(latest, reader.problems(latest.run, MOST_PROBLEMS), commands, reader.holds(latest.at + LONG_HOLD))
 
 
 def watch_store(store: str, console: Console, clock: Clock | None = None) -> None:

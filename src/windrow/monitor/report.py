@@ -6,11 +6,15 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from windrow.clock import iso
 from windrow.monitor.snapshot import RunState, Snapshot
 from windrow.monitor.wording import duration, number, plural, printable
-from windrow.store.reader import PartitionRow
+from windrow.store.reader import HostHold, PartitionRow
 
 MOST_PROBLEMS = 20
+MOST_HOLDS = 5
+LONG_HOLD = 5.0
+"""Seconds from which on a hold is worth a line."""
 LONGEST_REASON = 300
 
 
@@ -46,14 +50,18 @@ class Commands:
         return shlex.join([*words, *self.manner, *scope])
 
 
-def report(snapshot: Snapshot, problems: Sequence[PartitionRow], commands: Commands) -> list[str]:
+def report(
+    snapshot: Snapshot, problems: Sequence[PartitionRow], commands: Commands, holds: Sequence[HostHold] = ()
+) -> list[str]:
     """The lines that say how the run stands: complete, or what failed and what is missing, and what to do next.
 
-    `problems` are the failed and incomplete partitions, at least the first MOST_PROBLEMS of them.
+    `problems` are the failed and incomplete partitions, at least the first MOST_PROBLEMS of them. `holds`: hosts
+    that asked to be left alone for longer than a moment.
     """
     return [
         _verdict(snapshot),
         *(f"  {line}" for line in _figures(snapshot)),
+        *(f"  {line}" for line in _parked(snapshot, holds)),
         *(f"  {line}" for line in _problems(snapshot, problems)),
         *_next(snapshot, commands),
     ]
@@ -102,6 +110,14 @@ def _figures(snapshot: Snapshot) -> Iterator[str]:
         f"{plural(snapshot.requests, 'request')}, {plural(snapshot.retries, 'retry', 'retries')}, "
         f"{number(snapshot.throttled)} throttled, {number(snapshot.blocked)} blocked, {duration(snapshot.elapsed)}"
     )
+
+
+def _parked(snapshot: Snapshot, holds: Sequence[HostHold]) -> Iterator[str]:
+    if snapshot.state is RunState.FINISHED:
+        return
+    for hold in holds[:MOST_HOLDS]:
+        left = duration(hold.until - snapshot.at)
+        yield f"parked until {iso(hold.until)}: {printable(hold.host)} asks to wait (another {left})"
 
 
 def _problems(snapshot: Snapshot, problems: Sequence[PartitionRow]) -> Iterator[str]:

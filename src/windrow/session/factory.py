@@ -39,15 +39,21 @@ class SessionFactory:
         self._random = random or Random()
         self._transport = transport
 
-    def open(self, partition: str) -> Session:
-        """A new session for the partition of that key; call it within the event loop, and close what it returns."""
+    def open(self, partition: str, delay: float | None = None) -> Session:
+        """A new session for the partition of that key; call it within the event loop, and close what it returns.
+
+        `delay`: what the pace had adapted to where this session takes over; None for the job's.
+        """
         job = self._job
         settings = SessionSettings(
             partition=partition,
             base_url=job.base_url,
             headers=job.headers,
             user_agent=job.user_agent,
-            delay=job.pace.delay,
+            delay=job.pace.delay if delay is None else delay,
+            least_delay=job.pace.floor,
+            most_delay=job.pace.most,
+            judge=job.judge,
             limits=job.limits,
             parameters=job.parameters,
         )

@@ -9,7 +9,7 @@ the exceptions of `windrow.errors`. Redirects are followed here and pay at the g
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any, Unpack
@@ -22,7 +22,7 @@ from windrow.fetch.redirects import RedirectRefused, following, is_redirect
 from windrow.fetch.transport import Answer, Failure, Request, Transport
 from windrow.gate import Gate
 from windrow.job import USER_AGENT, Limits
-from windrow.politeness.pace import next_start
+from windrow.politeness.pace import SessionPace, adapted, next_start
 from windrow.politeness.retry import backoff, retry_after
 from windrow.politeness.verdict import WALL_SIZE, BodyFacts, Judgement, classify
 from windrow.session import wanted
@@ -39,13 +39,20 @@ _MOST_THROTTLES = 5
 
 @dataclass(frozen=True, slots=True)
 class SessionSettings:
-    """What a session is given by its job. `delay`: seconds from the end of an answer to the next request."""
+    """What a session is given by its job.
+
+    `delay`: seconds from the end of an answer to the next request; it adapts between `least_delay` and `most_delay`.
+    `judge`: the job's own verdict on a page that looks good.
+    """
 
     partition: str
     base_url: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     user_agent: str = USER_AGENT
     delay: float = 0.0
+    least_delay: float | None = None
+    most_delay: float = 60.0
+    judge: Callable[[Page], Verdict | None] | None = None
     limits: Limits = field(default_factory=Limits)
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
@@ -81,6 +88,8 @@ class Session:
         self._random = random
         self._one_at_a_time = asyncio.Lock()
         self._last_end: float | None = None
+        self._pace = SessionPace(settings.delay)
+        self._least_delay = settings.delay if settings.least_delay is None else settings.least_delay
         self._blocked: str | None = None
         self._closed = False
 
@@ -94,6 +103,11 @@ class Session:
     @property
     def retired(self) -> bool:
         return self._blocked is not None
+
+    @property
+    def delay(self) -> float:
+        """Seconds from an answer to the next request, as they are now: the pace adapts."""
+        return self._pace.delay
 
     def local(self, url: str) -> str:
         """The same path and query at the job's base_url, for sites that write their public address into links.
@@ -241,7 +255,8 @@ class Session:
             judgement = Judgement(answer.verdict, answer.reason)
         else:
             page, status, size = Page(answer), answer.status, answer.size
-            judgement = _judge(page, request, want)
+            judgement = _judge(page, request, want, self._settings.judge)
+        self._pace = adapted(self._pace, judgement.verdict, self._least_delay, self._settings.most_delay)
         self._listener(
             RequestDone(
                 self._settings.partition,
@@ -255,11 +270,12 @@ class Session:
                 retry,
             )
         )
+        await self._gate.answered(request.url, judgement.verdict, answer)
         return answer, page, judgement
 
     async def _keep_pace(self, want: Wanted) -> None:
         self._check_usable()
-        start = next_start(self._last_end, self._settings.delay, want.pace)
+        start = next_start(self._last_end, self._pace.delay, want.pace)
         while (left := start - self._clock.monotonic()) > 0:
             await self._clock.sleep(left)
 
@@ -297,7 +313,17 @@ class Session:
             raise FetchFailed(f"the session of {self._settings.partition!r} is closed")
 
 
-def _judge(page: Page, request: Request, want: Wanted) -> Judgement:
+def _judge(page: Page, request: Request, want: Wanted, judge: Callable[[Page], Verdict | None] | None) -> Judgement:
+    judgement = _classified(page, request, want)
+    if judge is None or judgement.verdict is not Verdict.OK or is_redirect(page.answer):
+        return judgement
+    verdict = judge(page)
+    if verdict is None or verdict is Verdict.OK:
+        return judgement
+    return Judgement(verdict, f"status {page.status}, but the job's verdict is {verdict.value}")
+
+
+def _classified(page: Page, request: Request, want: Wanted) -> Judgement:
     answer = page.answer
     if is_redirect(answer):
         return Judgement(Verdict.OK)

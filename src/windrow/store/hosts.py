@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
 from sqlalchemy import Connection, select
 
+from windrow.politeness import adaptive
+from windrow.politeness.adaptive import Adaptive, Grant, Observation
 from windrow.politeness.budget import HostBudget, reserve
 from windrow.store.messages import HostNotes
 from windrow.store.rows import upsert
@@ -11,6 +18,37 @@ from windrow.store.tables import hosts
 
 ROBOTS_LIFETIME = 24 * 3600.0
 """Seconds a robots.txt may be used before it is fetched again (RFC 9309, 2.4)."""
+_BUDGET = [hosts.c[f"budget_{each.name}"] for each in fields(Adaptive)]
+
+
+def take_slots(
+    connection: Connection, host: str, worker: str, slots: int, interval: float, seen: Observation, now: float
+) -> Grant:
+    """Take in what a worker saw, and give it slots at the rate that the budget allows after that."""
+    statement = select(hosts.c.next_slot, hosts.c.hold_until, hosts.c.takers, *_BUDGET)
+    row = connection.execute(statement.where(hosts.c.host == host).with_for_update()).mappings().one_or_none()
+    budget = HostBudget(row["next_slot"], row["hold_until"]) if row else HostBudget()
+    takers = json.loads(row["takers"]) if row and row["takers"] else {}
+    state = adaptive.observe(_state(row), seen, now)
+    budget, takers, grant = adaptive.take(state, budget, takers, worker, slots, interval, now)
+    _put(connection, host, next_slot=budget.next_slot, takers=json.dumps(takers), **_columns(state))
+    return grant
+
+
+def observe(connection: Connection, host: str, seen: Observation, now: float) -> None:
+    """Take in what a worker saw."""
+    statement = select(*_BUDGET).where(hosts.c.host == host).with_for_update()
+    row = connection.execute(statement).mappings().one_or_none()
+    _put(connection, host, **_columns(adaptive.observe(_state(row), seen, now)))
+
+
+def _state(row: Mapping[Any, Any] | None) -> Adaptive:
+    values = {} if row is None else {each.name: row[f"budget_{each.name}"] for each in fields(Adaptive)}
+    return Adaptive(**{name: value for name, value in values.items() if value is not None})
+
+
+def _columns(state: Adaptive) -> dict[str, float]:
+    return {f"budget_{each.name}": getattr(state, each.name) for each in fields(Adaptive)}
 
 
 def reserve_slots(connection: Connection, host: str, slots: int, interval: float, now: float) -> list[float]:

@@ -31,10 +31,12 @@ from windrow.store.messages import (
     Hello,
     Hold,
     KeepRobots,
+    Observe,
     Release,
     Renew,
     Reserve,
     Slots,
+    Take,
     Unseen,
     Wait,
 )
@@ -62,6 +64,8 @@ class Keeper:
             Release: leases.release,
             Renew: leases.renew,
             Reserve: _reserve,
+            Take: _take,
+            Observe: _observe,
             Hold: _hold,
             AskHost: lambda tx, c: hosts.notes(tx.connection, c.host, tx.now),
             KeepRobots: _keep_robots,
@@ -134,7 +138,21 @@ def _reserve(tx: Transaction, command: Reserve) -> Slots:
     return Slots(hosts.reserve_slots(tx.connection, command.host, command.slots, command.interval, tx.now))
 
 
+def _take(tx: Transaction, command: Take) -> Slots:
+    grant = hosts.take_slots(
+        tx.connection, command.host, command.worker, command.slots, command.interval, command.seen, tx.now
+    )
+    return Slots([time - tx.now for time in grant.times], grant.interval)
+
+
+def _observe(tx: Transaction, command: Observe) -> Done:
+    hosts.observe(tx.connection, command.host, command.seen, tx.now)
+    return Done()
+
+
 def _hold(tx: Transaction, command: Hold) -> Done:
+    if command.seen is not None:
+        hosts.observe(tx.connection, command.host, command.seen, tx.now)
     hosts.hold(tx.connection, command.host, tx.now + command.seconds)
     return Done()
 

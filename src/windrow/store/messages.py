@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from windrow.politeness.adaptive import Observation
 from windrow.records import Row
 
 
@@ -135,10 +136,31 @@ class Reserve(Struct, frozen=True, tag=True):
 
 
 class Hold(Struct, frozen=True, tag=True):
-    """Nobody may send to `host` for `seconds`. → Done"""
+    """Nobody may send to `host` for `seconds`. → Done. `seen`: what the worker saw until then, for the budget."""
 
     host: str
     seconds: float
+    seen: Observation | None = None
+
+
+class Take(Struct, frozen=True, tag=True):
+    """Report what was seen of a host and take up to `slots` slots at the rate that its budget allows. → Slots
+
+    They are not closer than `interval` over all workers, whatever the budget says.
+    """
+
+    host: str
+    worker: str
+    slots: int
+    interval: float
+    seen: Observation
+
+
+class Observe(Struct, frozen=True, tag=True):
+    """Report what was seen of a host. → Done"""
+
+    host: str
+    seen: Observation
 
 
 class AskHost(Struct, frozen=True, tag=True):
@@ -155,7 +177,7 @@ class KeepRobots(Struct, frozen=True, tag=True):
     text: str
 
 
-Command = Hello | Claim | Unseen | Commit | Release | Renew | Reserve | Hold | AskHost | KeepRobots
+Command = Hello | Claim | Unseen | Commit | Release | Renew | Reserve | Take | Observe | Hold | AskHost | KeepRobots
 
 # --- answers ----------------------------------------------------------------------------------------------------
 
@@ -197,9 +219,13 @@ class Lapsed(Struct, frozen=True, tag=True):
 
 
 class Slots(Struct, frozen=True, tag=True):
-    """When each reserved slot comes: seconds from now, ascending, not before the host's hold is over."""
+    """When each reserved slot comes: seconds from now, ascending, not before the host's hold is over.
+
+    `interval`: seconds between two slots of this worker, where an adaptive budget says so.
+    """
 
     delays: list[float]
+    interval: float = 0.0
 
 
 class HostNotes(Struct, frozen=True, tag=True):

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from windrow.errors import LeaseLost, StoreUnavailable, WindrowError
+from windrow.politeness.adaptive import Observation
 from windrow.store.messages import (
     Answer,
     AskHost,
@@ -27,10 +28,12 @@ from windrow.store.messages import (
     Lapsed,
     Lease,
     Lost,
+    Observe,
     Release,
     Renew,
     Reserve,
     Slots,
+    Take,
     Unseen,
     Wait,
 )
@@ -73,8 +76,14 @@ class StorePort:
     async def reserve(self, host: str, slots: int, interval: float) -> list[float]:
         return (await self._ask(Reserve(host, slots, interval), Slots)).delays
 
-    async def hold(self, host: str, seconds: float) -> None:
-        await self._ask(Hold(host, seconds), Done)
+    async def take(self, host: str, worker: str, slots: int, interval: float, seen: Observation) -> Slots:
+        return await self._ask(Take(host, worker, slots, interval, seen), Slots)
+
+    async def observe(self, host: str, seen: Observation) -> None:
+        await self._ask(Observe(host, seen), Done)
+
+    async def hold(self, host: str, seconds: float, seen: Observation | None = None) -> None:
+        await self._ask(Hold(host, seconds, seen), Done)
 
     async def notes(self, host: str) -> HostNotes:
         return await self._ask(AskHost(host), HostNotes)

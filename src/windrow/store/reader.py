@@ -37,7 +37,7 @@ from sqlalchemy.types import TypeEngine
 from windrow.errors import StoreError
 from windrow.records import OWN_COLUMNS, Kind, Row, Value
 from windrow.store.database import open_for_reading
-from windrow.store.tables import STATES, invalid, partitions, runs, workers
+from windrow.store.tables import STATES, hosts, invalid, partitions, runs, workers
 
 PAGE = 2_000
 """Rows read in one transaction where all of a table is wanted."""
@@ -160,6 +160,14 @@ class InvalidRow:
 
 
 @dataclass(frozen=True, slots=True)
+class HostHold:
+    """A host that asked to be left alone, and until when (epoch seconds)."""
+
+    host: str
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
 class RecordColumns:
     """The table of a job's records: its fields with their kinds in order, without Windrow's own columns."""
 
@@ -247,6 +255,12 @@ class Reader:
         )
         with self._reading() as connection:
             return [WorkerRow(**row) for row in connection.execute(statement).mappings()]
+
+    def holds(self, now: float) -> list[HostHold]:
+        """The hosts that asked to be left alone until later than `now`, the longest first."""
+        statement = select(hosts.c.host, hosts.c.hold_until).where(hosts.c.hold_until > now)
+        with self._reading() as connection:
+            return [HostHold(*row) for row in connection.execute(statement.order_by(hosts.c.hold_until.desc()))]
 
     # --- records --------------------------------------------------------------------------------------------------
 

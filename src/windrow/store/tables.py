@@ -5,6 +5,8 @@ Only columns here; what may change when stands with the statements in `runs`, `l
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -20,6 +22,8 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+
+from windrow.politeness.adaptive import Adaptive
 
 SCHEMA_VERSION = 1
 
@@ -142,6 +146,9 @@ hosts = Table(
     Column("host", Text, primary_key=True),
     Column("next_slot", Float, nullable=False, server_default=text("0")),
     Column("hold_until", Float, nullable=False, server_default=text("0")),
+    # The adaptive budget: a column for each value of politeness.adaptive.Adaptive, empty where nothing was seen yet.
+    *(Column(f"budget_{each.name}", Float) for each in fields(Adaptive)),
+    Column("takers", Text),  # JSON: worker → when it last took slots
     Column("robots_status", Integer),
     Column("robots_text", Text),
     Column("robots_at", Float),

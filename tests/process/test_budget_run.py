@@ -1,0 +1,105 @@
+"""Whole runs over worker processes against a server that limits. Ratios, not absolute times."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import windrow
+from tests.support.limited import LimitedSite
+
+JOB = """
+from windrow import Job, Pace, values
+
+job = Job(
+    "things", key="id", partitions=values([f"{n:03}" for n in range(PARTITIONS)]), sessions=16, workers=2,
+    pace=Pace(delay=0.0), base_url="URL",
+)
+
+
+@job.scrape
+async def scrape(session, partition):
+    for number in range(EACH):
+        page = await session.get(f"/{partition.key}/{number}", expect="p")
+        yield {"id": f"{partition.key}/{number}", "text": page.text("p")}
+"""
+
+
+class Run:
+    """`windrow run` in a process group of its own."""
+
+    def __init__(self, folder: Path, site: LimitedSite, partitions: int, each: int) -> None:
+        self.job, self.store = folder / "job.py", folder / "things.db"
+        text = JOB.replace("URL", site.url).replace("PARTITIONS", str(partitions)).replace("EACH", str(each))
+        self.job.write_text(text, encoding="utf-8")
+        self.wanted = {f"{n:03}/{m}" for n in range(partitions) for m in range(each)}
+
+    def start(self, *options: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "windrow", "run", str(self.job), "--store", str(self.store), "--quiet"]
+        return subprocess.Popen([*command, *options], start_new_session=True, stdout=subprocess.DEVNULL)
+
+    def finish(self, *options: str) -> None:
+        assert self.start(*options).wait(100) == 0
+
+    @property
+    def found(self) -> Any:
+        frame: Any = windrow.read(str(self.store))
+        return frame
+
+    def check_records(self) -> None:
+        found = self.found
+        assert len(found) == len(self.wanted)
+        assert set(found["id"]) == self.wanted
+        assert all(text == f"/{key}" for key, text in zip(found["id"], found["text"], strict=True))
+
+
+def test_a_limit_nobody_named_is_found_and_used(tmp_path: Path) -> None:
+    with LimitedSite(60) as site:
+        run = Run(tmp_path, site, 240, 5)
+        run.finish()
+        run.check_records()
+        end = site.arrivals[-1]
+        assert site.goodput(end / 4, end) >= 0.85 * 60
+        # The first probe may cost what was under way.
+        assert len(site.refused) <= 4 + 0.005 * len(site.log)
+        assert site.during_holds(grace=0.1) == 0
+
+
+@pytest.mark.chaos
+def test_a_retry_after_outlives_a_kill_of_everything(tmp_path: Path) -> None:
+    with LimitedSite(20, retry_after=4.0) as site:
+        run = Run(tmp_path, site, 20, 3)
+        process = run.start()
+        deadline = time.monotonic() + 30
+        while not (site.log and site.refused) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(0.3)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
+        assert site.refused
+        seen = len(site.log)
+        run.finish()
+        run.check_records()
+        assert site.during_holds(grace=0.1) == 0
+        # It goes on with what it has learned instead of a slow start: at once below the limit.
+        later = [status for _, status, _ in site.log[seen:]]
+        assert later.count(429) <= 2
+
+
+def test_two_processes_keep_a_rate_together(tmp_path: Path) -> None:
+    with LimitedSite(1e9) as site:
+        run = Run(tmp_path, site, 24, 4)
+        run.finish("--rate", "20")
+        run.check_records()
+        arrivals = site.arrivals
+        for first, begin in enumerate(arrivals):
+            for further, end in enumerate(arrivals[first:]):
+                assert further <= 20 * (end - begin) + 20
+        assert arrivals[-1] <= 1.25 * len(arrivals) / 20 + 2
