@@ -54,8 +54,7 @@ def test_a_name_that_cannot_name_a_table(name: str) -> None:
         ({"sessions": 0}, "shops: sessions must be at least 1, not 0"),
         ({"sessions": -3}, "shops: sessions must be at least 1, not -3"),
         ({"workers": 0}, "shops: workers must be at least 1, not 0"),
-        ({"rate": 0}, "shops: rate must be above 0 requests per second, or None, not 0"),
-        ({"rate": -1.5}, "shops: rate must be above 0 requests per second, or None, not -1.5"),
+        ({"rate": -1.5}, "shops: rate must be 0 (no budget) or more requests per second, or None, not -1.5"),
     ],
 )
 def test_numbers_that_cannot_be(settings: dict[str, Any], message: str) -> None:
@@ -279,11 +278,11 @@ def test_a_delay_moves_the_bounds_of_the_pace_where_it_must(delay: float, pace: 
     assert shops(pace=Pace(2.0, 1.0, 3.0)).with_run_settings({"delay": delay}).pace == pace
 
 
-def test_a_rate_of_zero_means_no_bound() -> None:
+def test_a_rate_of_zero_means_no_budget() -> None:
     job = shops(rate=5.0)
-    assert job.with_run_settings({"rate": 0}).rate is None
+    assert job.with_run_settings({"rate": 0}).rate == 0
     assert job.with_run_settings({"rate": 2.5}).rate == 2.5
-    with pytest.raises(SettingError, match="rate must be above 0"):
+    with pytest.raises(SettingError, match="rate must be 0"):
         job.with_run_settings({"rate": -1})
 
 
