@@ -27,8 +27,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from random import Random
 from statistics import median
@@ -56,6 +54,8 @@ ROBOTS_TURN = 10.0
 """Seconds that other workers leave to the one that fetches a robots.txt, before they fetch it themselves."""
 ROBOTS_POLL = 0.2
 AFTER_HOLD = 0.25
+STALE = 0.02
+"""Seconds after which a slot that nobody used is lost."""
 CATCH_UP = 0.005
 """Seconds by which a request may follow another closer than the interval, to make up for a timer that fired late."""
 
@@ -116,6 +116,12 @@ class _Host:
     lag: float = 0.0
     """How late this process wakes up: what it adds to latencies is no sign of the host's."""
     allowance: Allowance | None = None
+    held_at: float = -math.inf
+    """When the hold began that runs or ran last."""
+    sent: deque[float] = field(default_factory=deque)
+    """When the requests were sent that were answered well, of the last second or of the one before the hold."""
+    borne: int | None = None
+    """How many of those were reported since the hold began; None where that second is no measure."""
     asked: bool = False
     """Whether the store was asked for a hold that others met."""
 
@@ -179,7 +185,8 @@ class Gate:
     async def throttled(self, url: str, retry_after: float | None) -> None:
         """The host asked for less: hold everybody back for `retry_after` seconds, or for a little and growing while."""
         host = self._host(origin(url).authority)
-        seconds = retry_after if retry_after else self._own_hold(host)
+        # Where nothing was answered well since the last refusal, the host's own word was too short.
+        seconds = max(retry_after or 0.0, self._own_hold(host, patient=bool(retry_after)))
         if seconds > 0:
             # First for this process, at once, then for the others: nothing may slip out while the store is asked.
             self.held(host.name, seconds)
@@ -189,9 +196,11 @@ class Gate:
 
     async def answered(self, url: str, verdict: Verdict, answer: Answer | Failure) -> None:
         """What an answer meant, and what it says about the host's limits. Call `throttled` as well for such a one."""
+        host = self._host(origin(url).authority)
+        if verdict is Verdict.OK and host.streak and self._clock.monotonic() > host.hold_until:
+            host.streak = 0
         if not self._adaptive:
             return
-        host = self._host(origin(url).authority)
         sight = host.sight
         if verdict is Verdict.THROTTLED:
             sight.throttled += 1
@@ -200,16 +209,20 @@ class Gate:
         else:
             sight.ok += 1
             sight.latencies.append(answer.seconds)
-            if host.streak and self._clock.monotonic() > host.hold_until:
-                host.streak = 0
+            self._count_sent(host, answer.seconds)
         if isinstance(answer, Answer):
             await self._heed(host, allowance(answer.headers, self._clock.now()))
 
     def held(self, host: str, seconds: float) -> None:
         """Nothing may be sent to `host` for `seconds`; also called when another worker met the hold."""
         entry = self._host(host)
-        until = self._clock.monotonic() + seconds
+        now = self._clock.monotonic()
+        until = now + seconds
         if until > entry.hold_until:
+            if now >= entry.hold_until:
+                # A second with a hold in it is no measure of what the host bears in one.
+                entry.borne = 0 if now > entry.hold_until + 1.0 else None
+                entry.held_at = now
             entry.hold_until = until
             entry.holds += 1
             entry.slots.clear()
@@ -222,28 +235,34 @@ class Gate:
             host = self._hosts[name] = _Host(name)
         return host
 
-    def _own_hold(self, host: _Host) -> float:
-        """A hold for a host that does not say how long: grows once per hold, however many sessions report it."""
+    def _own_hold(self, host: _Host, *, patient: bool) -> float:
+        """A hold for a host that does not say how long, or whose word (`patient`) proves too short.
+
+        It grows once per hold, however many sessions report it, as long as nothing is answered well in between.
+        """
         now = self._clock.monotonic()
         if now < host.hold_until:
             return 0.0
         recovered = now > host.hold_until + 60.0
         host.streak = 1 if recovered else host.streak + 1
-        return retry.default_hold(host.streak, self._random)
+        return 0.0 if patient and host.streak == 1 else retry.default_hold(host.streak, self._random)
 
     async def _take_turn(self, host: _Host) -> None:
         if not host.asked:
             await self._ask_for_hold(host)
-        if self._adaptive:
-            async with _queued(host):
-                await self._use_granted(host)
-            return
         interval = max(self._interval, host.crawl_delay)
-        if interval <= 0:
+        if self._adaptive:
+            if self._has_come(host):
+                return
+        elif interval <= 0:
             await self._pass_hold(host, AFTER_HOLD)
             return
-        async with _queued(host):
-            await self._use_slot(host, interval)
+        host.waiting += 1
+        try:
+            async with host.turns:
+                await (self._use_granted(host) if self._adaptive else self._use_slot(host, interval))
+        finally:
+            host.waiting -= 1
 
     async def _ask_for_hold(self, host: _Host) -> None:
         """Learn once of a hold that another worker met before this process began."""
@@ -276,7 +295,7 @@ class Gate:
 
     async def _next_slot(self, host: _Host, interval: float) -> float:
         """When the next slot of this process comes; reserves some for all who wait when there is none."""
-        too_old = self._clock.monotonic() - max(interval, 0.02)
+        too_old = self._clock.monotonic() - max(interval, STALE)
         while host.slots:
             slot = host.slots.popleft()
             if slot >= too_old:
@@ -296,16 +315,35 @@ class Gate:
 
     # --- the adaptive budget ----------------------------------------------------------------------------------
 
+    def _has_come(self, host: _Host) -> bool:
+        """Use a slot that has come already while nobody waits: a fast host costs no queue."""
+        now = self._clock.monotonic()
+        if host.turns.locked() or not host.slots or now < host.hold_until or now < self._earliest(host):
+            return False
+        too_old = now - max(host.interval, STALE)
+        while host.slots and host.slots[0] < too_old:
+            host.slots.popleft()
+        if not host.slots or host.slots[0] > now:
+            return False
+        host.slots.popleft()
+        host.last_start = now
+        host.sight.entered += 1
+        return True
+
+    def _earliest(self, host: _Host) -> float:
+        """A request may follow the one before a little closer than the interval."""
+        return host.last_start + host.interval - min(CATCH_UP, host.interval / 2)
+
     async def _use_granted(self, host: _Host) -> None:
         """As `_use_slot`, with slots at the rate that the store allows."""
         while True:
             if host.hold_until > self._clock.monotonic():
-                if host.sight.answers:
+                if host.sight.answers or host.borne == 0:
                     # What was answered before somebody was refused says what the host bears: it must not come late.
                     await self._port.observe(host.name, self._seen(host))
                 await self._pass_hold(host)
             holds = host.holds
-            slot = _fresh(host.slots, self._clock.monotonic() - max(host.interval, 0.02))
+            slot = _fresh(host.slots, self._clock.monotonic() - max(host.interval, STALE))
             if slot is None:
                 slot = await self._granted(host)
             waits = slot > self._clock.monotonic()
@@ -317,8 +355,8 @@ class Gate:
                 return
 
     async def _until(self, host: _Host, slot: float, holds: int) -> None:
-        """Sleep until the slot, unless a hold comes; it may follow the one before a little closer than the interval."""
-        earliest = max(slot, host.last_start + host.interval - min(CATCH_UP, host.interval / 2))
+        """Sleep until the slot, unless a hold comes."""
+        earliest = max(slot, self._earliest(host))
         slept = False
         while host.holds == holds and (left := earliest - self._clock.monotonic()) > 0:
             await self._clock.sleep(left)
@@ -350,17 +388,32 @@ class Gate:
         host.speed = sight.entered / max(seconds, 0.05)
         latency = median(sight.latencies) - 4 * host.lag if sight.latencies else 0.0
         bound, host.allowance = host.allowance, None
+        borne = 0
+        if host.borne is not None and now < host.hold_until:
+            borne = sum(1 for at in host.sent if host.held_at - 1.0 < at <= host.held_at) - host.borne
+            host.borne += borne
         return Observation(
             seconds=seconds,
             ok=sight.ok,
             throttled=sight.throttled,
             trouble=sight.trouble,
+            borne=borne,
             latency=max(latency, 1e-4) if sight.latencies else 0.0,
             entered=sight.entered,
             waited=sight.waited,
             bound=bound.rate if bound else 0.0,
             bound_seconds=bound.seconds if bound else 0.0,
         )
+
+    def _count_sent(self, host: _Host, seconds: float) -> None:
+        """Note when a request was sent that was answered well just now, after so many seconds."""
+        now = self._clock.monotonic()
+        host.sent.append(now - seconds)
+        oldest = (host.held_at if now < host.hold_until else now) - 1.0
+        while host.sent[0] <= oldest:
+            host.sent.popleft()
+            if not host.sent:
+                break
 
     async def _heed(self, host: _Host, bound: Allowance | None) -> None:
         """A host that names what it bears: a bound for the budget; where nothing is left, a hold."""
@@ -484,14 +537,3 @@ def _fresh(slots: deque[float], too_old: float) -> float | None:
         if slot >= too_old:
             return slot
     return None
-
-
-@asynccontextmanager
-async def _queued(host: _Host) -> AsyncIterator[None]:
-    """Stand in the host's queue until one's turn; counted meanwhile, so that slots are reserved for all who wait."""
-    host.waiting += 1
-    try:
-        async with host.turns:
-            yield
-    finally:
-        host.waiting -= 1

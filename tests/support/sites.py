@@ -232,14 +232,23 @@ class _Worker:
     recent: float = 0.0
     latencies: list[float] = field(default_factory=list)
     waiting: bool = False
+    sent: list[float] = field(default_factory=list)
+    counted: int = 0
 
-    def seen(self, now: float, throttled: int = 0) -> Observation:
+    def borne(self, held_at: float) -> int:
+        """Good answers to requests of the second before the hold that were not counted yet."""
+        fresh = sum(1 for at in self.sent if held_at - 1.0 < at <= held_at) - self.counted
+        self.counted += fresh
+        return fresh
+
+    def seen(self, now: float, throttled: int = 0, held_at: float = -math.inf) -> Observation:
         ordered = sorted(self.latencies)
         seen = Observation(
             seconds=max(1e-3, now - self.reported),
             ok=self.ok,
             throttled=throttled,
             trouble=self.trouble,
+            borne=self.borne(held_at) if held_at > 0 else 0,
             latency=ordered[len(ordered) // 2] if ordered else 0.0,
             entered=self.entered,
             waited=self.waited,
@@ -277,7 +286,7 @@ class _Simulation:
         self.staff = [_Worker(reported=BEGIN) for _ in range(workers)]
         self.events: list[tuple[float, int, Callable[[int, float], None], int]] = []
         self.order = itertools.count()
-        self.held_until = -math.inf
+        self.held_at = self.held_until = -math.inf
         self.word = (-math.inf, -math.inf)  # the site's own: from when it was heard until when it counts
         self.streak = 0
         self.pending: dict[int, tuple[Answer, float]] = {}
@@ -312,6 +321,8 @@ class _Simulation:
         if not worker.queue:
             return
         if now < self.held_until:
+            if worker.ok:
+                self.control.report(number, worker.seen(now, held_at=self.held_at), now)
             self.wake(number, self.held_until)
             return
         while worker.slots and worker.slots[0] < now - 0.02:
@@ -355,6 +366,8 @@ class _Simulation:
             again += self.random.uniform(0.0, 0.5)
         else:
             worker.ok += 1
+            oldest = (self.held_at if now < self.held_until else now) - 1.0
+            worker.sent = [*(at for at in worker.sent if at > oldest), now - took]
             worker.latencies.append(took)
             self.streak = 0
         self.put(again, self.ready, session)
@@ -362,10 +375,16 @@ class _Simulation:
     def refused(self, number: int, retry_after: float | None, now: float) -> None:
         """Everybody stops at once, and the others say what they saw until then."""
         wait = retry_after or 0.0
-        if not wait and now >= self.held_until:
+        if now >= self.held_until:
+            # A second with a hold in it is no measure of what the site bears in one.
+            self.held_at = now if now > self.held_until + 1.0 else -math.inf
+            for worker in self.staff:
+                worker.counted = 0
+        if now >= self.held_until:
             self.streak += 1
-            wait = min(60.0, 2.0 ** (self.streak - 1)) * self.random.uniform(0.75, 1.25)
-        self.control.report(number, self.staff[number].seen(now, throttled=1), now)
+            if not wait or self.streak > 1:
+                wait = max(wait, min(60.0, 2.0 ** (self.streak - 1)) * self.random.uniform(0.75, 1.25))
+        self.control.report(number, self.staff[number].seen(now, throttled=1, held_at=self.held_at), now)
         if not wait:
             return
         self.held_until = max(self.held_until, now + wait)
@@ -374,7 +393,7 @@ class _Simulation:
             worker.slots.clear()
             worker.waiting = False
             if other != number:
-                self.control.report(other, worker.seen(now + 0.002), now + 0.002)
+                self.control.report(other, worker.seen(now + 0.002, held_at=self.held_at), now + 0.002)
             if worker.queue:
                 worker.awake = math.inf
                 self.wake(other, self.held_until)

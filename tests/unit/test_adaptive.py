@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
@@ -126,7 +127,53 @@ def test_one_incident_cuts_once_and_remembers_what_was_borne() -> None:
     assert once.rate < once.ceiling <= 55.0
     again = adaptive.observe(once, Observation(seconds=0.1, throttled=5), 11.0)
     assert again.rate == once.rate
-    assert adaptive.observe(once, Observation(seconds=0.1, throttled=1), 12.5).rate < once.rate
+    assert adaptive.observe(once, Observation(seconds=0.1, throttled=1, ok=20), 12.5).rate < once.rate
+
+
+def test_a_refusal_with_nothing_borne_since_the_last_one_says_nothing_about_the_rate() -> None:
+    once = adaptive.observe(Adaptive(rate=100.0, flow=50.0, updated=10.0), Observation(throttled=1, borne=40), 10.0)
+    assert once.ceiling == 40.0
+    later = adaptive.observe(once, Observation(throttled=1), 14.0)
+    assert (later.rate, later.ceiling) == (once.rate, once.ceiling)
+
+
+def test_what_was_borne_is_counted_over_all_workers_and_answers_that_come_late() -> None:
+    state = Adaptive(rate=100.0, flow=30.0, updated=10.0)
+    state = adaptive.observe(state, Observation(throttled=1, borne=25), 10.0)
+    state = adaptive.observe(state, Observation(borne=20), 10.01)
+    state = adaptive.observe(state, Observation(borne=5), 10.2)
+    assert state.ceiling == 50.0
+    assert state.rate == pytest.approx(35.0)
+    assert adaptive.observe(state, Observation(borne=30), 11.0).ceiling == 50.0
+
+
+def test_refusals_before_a_probe_lead_to_what_is_borne_in_the_long_run() -> None:
+    state = Adaptive(rate=100.0, flow=90.0, updated=10.0)
+    state = adaptive.observe(state, Observation(throttled=1, borne=90), 10.0)
+    for again in range(1, 6):
+        state = adaptive.observe(state, Observation(seconds=4.0, ok=50, throttled=1, borne=40), 10.0 + 5 * again)
+    assert 10.0 <= state.ceiling <= 14.0
+
+
+def test_a_probe_that_fails_doubles_the_wait_and_one_that_passes_grows_fast() -> None:
+    state = Adaptive(rate=60.0, ceiling=60.0, flow=60.0, best=60.0, updated=99.5, cut_at=40.0, probe_at=99.0, wait=60.0)
+    failed = adaptive.observe(state, Observation(seconds=0.5, ok=30, throttled=1, borne=59), 100.0)
+    assert (failed.wait, failed.probe_at) == (120.0, 220.0)
+    assert failed.rate >= 0.85 * 60
+    passed = state
+    for step in range(1, 30):
+        rate = passed.rate
+        good = Observation(seconds=0.5, ok=round(rate / 2), latency=0.01, entered=9, waited=9)
+        passed = adaptive.observe(passed, good, 100.0 + step / 2)
+    assert passed.rate > 2 * 60
+
+
+def test_while_probing_the_first_wall_is_a_word_and_elsewhere_it_is_none() -> None:
+    steady = Adaptive(rate=57.9, ceiling=60.0, flow=57.0, updated=100.0, cut_at=40.0, probe_at=150.0)
+    wall = Observation(seconds=0.5, ok=28, trouble=1, entered=29, waited=29)
+    assert adaptive.observe(steady, wall, 100.5).rate == steady.rate
+    probing = replace(steady, rate=61.0, probe_at=99.0)
+    assert adaptive.observe(probing, wall, 100.5).rate < 0.9 * 60
 
 
 def test_age_takes_trust() -> None:
@@ -150,8 +197,8 @@ def use(site: SiteModel, log: Log, begin: float, end: float) -> float:
 
 SITES: dict[str, tuple[Callable[[], SiteModel], float, float]] = {
     # name: model, least use of the limit after a quarter of two minutes, most refused
-    "sliding second": (lambda: SlidingSecond(60, latency=0.005), 0.85, 0.005),
-    "sliding second, far away": (lambda: SlidingSecond(60, latency=0.2), 0.8, 0.005),
+    "sliding second": (lambda: SlidingSecond(60, latency=0.005), 0.94, 0.001),
+    "sliding second, far away": (lambda: SlidingSecond(60, latency=0.2), 0.92, 0.001),
     "a slow sliding second": (lambda: SlidingSecond(3), 0.8, 0.03),
     "sliding ten seconds": (lambda: SlidingSecond(10, window=10.0), 0.7, 0.03),
     "fixed window": (lambda: FixedWindow(60), 0.8, 0.005),
@@ -161,8 +208,8 @@ SITES: dict[str, tuple[Callable[[], SiteModel], float, float]] = {
     "small token bucket": (lambda: TokenBucket(10, burst=3), 0.8, 0.01),
     "cap on concurrency": (lambda: Concurrency(places=8, latency=0.1), 0.5, 0.005),
     "slows down before it fails": (lambda: SlowsDown(50, patience=0.5), 0.7, 0.01),
-    "silent walls": (lambda: SlidingSecond(10, walls=True), 0.7, 0.05),
-    "strict": (lambda: SlidingSecond(30, retry_after=5.0), 0.7, 0.005),
+    "silent walls": (lambda: SlidingSecond(10, walls=True), 0.9, 0.015),
+    "strict": (lambda: SlidingSecond(30, retry_after=5.0), 0.85, 0.002),
 }
 
 

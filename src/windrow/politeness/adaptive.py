@@ -8,10 +8,13 @@ How the rate moves:
 
 - Slow start: it doubles in half a second as long as sessions have to wait for slots, never far ahead of what is
   answered.
-- A throttling cuts it once in `CUT_SECONDS`. The *ceiling* is not the rate that was allowed then but the flow of
-  answers that the host gave in about the last second: during a slow start the two differ by a factor of two, and a
-  ceiling that is too high is paid for with one refusal after the other.
-- From 0.7 of the ceiling it comes back fast to 0.94, stays there for a while, then probes gently. A probe that fails
+- A throttling cuts it once in `CUT_SECONDS`. The *ceiling* is not the rate that was allowed then but what the host
+  bore: the good answers to requests of the last second before it refused, counted by the moment they were sent and
+  over all workers. During a slow start the two differ by a factor of two, and a ceiling that is too high is paid for
+  with one refusal after the other. What comes in late (answers under way, other workers' reports) is added.
+- A limit over more than a second, or a bucket of saved-up tokens, bears much for a second and little in the long run:
+  refusals that come before a probe take the ceiling down to what was borne since the one before, in growing steps.
+- From 0.7 of the ceiling it comes back fast to `NEAR`, stays there for a while, then probes gently. A probe that fails
   near the known ceiling doubles the while; a failure below it means that the limit has changed, and begins anew.
 - Where the host was much faster within the last minutes, the while stays short: a limit that fell comes back.
 - Pages that are not what they should be (walls without a known word) and faults, above a share of `TROUBLE`, and a
@@ -36,18 +39,24 @@ DOUBLING = 0.5
 FLOW_SECONDS = 0.6
 """Time constant of the flow: with it, the flow of a slow start is what the last whole second let through."""
 CUT_SECONDS = 2.0
-CUT, SOFT_CUT, NEAR = 0.7, 0.85, 0.94
+CUT, SOFT_CUT, NEAR = 0.7, 0.85, 0.965
 REPORTS_LATE = 0.5
-"""Seconds after a cut in which other workers' reports may still raise the ceiling that was found."""
+"""Seconds, beside twice the latency, after a cut in which late reports may still raise the ceiling that was found."""
+SOON_CUTS = (0.9, 0.7, 0.5)
+"""How far the first, the second and any further refusal before a probe may take the ceiling down."""
 RECOVERING, PROBING, PASSED = 1.25, 1.04, 1.15
 """Growth per second on the way back and while probing, and the share of the ceiling from which on it is no more."""
-WAIT, LONGEST_WAIT, SHORT_WAIT = 12.0, 60.0, 8.0
+WAIT, LONGEST_WAIT, SHORT_WAIT = 60.0, 240.0, 8.0
 WAIT_REQUESTS = 300.0
 """A slow host is not probed before so many requests: two refused ones should stay below a hundredth."""
 SLOWER, SLOWER_BY = 2.5, 0.1
 """Latency above so many times its baseline, and by so many seconds, is the host's trouble."""
 TROUBLE = 0.08
 """Share of the last twenty or so answers that may be walls or faults, beside twice what the site always has."""
+USUAL = 0.02
+"""Share of walls and faults below which a first one while probing is taken for a sign of the rate."""
+COUNTED = 3
+"""Fewer good answers in a second are no measure of what is borne in one."""
 SUSTAINED_SECONDS = 20.0
 PROBE_CUT = 0.9
 AGE_HALF, AGE_FORGET = 3_600.0, 6 * 3_600.0
@@ -61,7 +70,8 @@ class Observation:
     """What one worker saw of a host since its last report, `seconds` ago.
 
     `ok`, `throttled`, `trouble` (blocked and transient): answers by their verdict. `latency`: the median of the good
-    ones, 0 where there is none. `entered`: requests let through, `waited`: those for which no slot was there yet.
+    ones, 0 where there is none. `borne`: of the good ones, those sent in the last second before a refusal that were not
+    reported as such yet. `entered`: requests let through, `waited`: those for which no slot was there yet.
     `bound`: requests per second that headers allow for `bound_seconds` from now; no such word where these are 0.
     """
 
@@ -69,6 +79,7 @@ class Observation:
     ok: int = 0
     throttled: int = 0
     trouble: int = 0
+    borne: int = 0
     latency: float = 0.0
     entered: int = 0
     waited: int = 0
@@ -80,13 +91,17 @@ class Observation:
 class Adaptive:
     """What is known of a host's limit. Rates in requests per second, moments in seconds of the store's clock.
 
-    `ceiling` 0: none is known. `failed`: the rate at the last cut. `flow` and `sustained`: good answers
-    per second, of the last second and of the last half minute. `best`: the best flow of the last minutes.
+    `ceiling` 0: none is known. `failed`: the rate at the last cut, `borne`: what was reported as borne then, `good`:
+    the good answers since then, `soon`: how many refusals came before a probe. `flow` and `sustained`: good answers per
+    second, of the last second and of the last half minute. `best`: the best flow of the last minutes.
     """
 
     rate: float = START
     ceiling: float = 0.0
     failed: float = 0.0
+    borne: float = 0.0
+    good: float = 0.0
+    soon: float = 0.0
     flow: float = 0.0
     sustained: float = 0.0
     best: float = 0.0
@@ -148,14 +163,14 @@ def observe(state: Adaptive, seen: Observation, now: float) -> Adaptive:
     passed = min(1.0, max(0.0, now - state.updated))
     state = _measured(state, seen, now)
     if seen.throttled:
-        return _cut(state, CUT, now)
-    if seen.trouble and state.trouble > TROUBLE + min(TROUBLE, 2 * state.usual_trouble):
-        return replace(_cut(state, SOFT_CUT, now), trouble=0.0)
+        return _cut(state, CUT, seen, now)
+    if seen.trouble and _is_in_trouble(state, now):
+        return replace(_cut(state, SOFT_CUT, seen, now), trouble=0.0)
     if _is_slow(state) and seen.latency:
         floor = max(LEAST, 0.4 * state.best)
-        return _cut(state, SOFT_CUT, now) if state.rate > floor else state
-    if state.ceiling and now - state.cut_at < REPORTS_LATE:
-        return _corrected(state)
+        return _cut(state, SOFT_CUT, seen, now) if state.rate > floor else state
+    if _may_come_late(state, now):
+        return _corrected(state, seen)
     if seen.entered and seen.waited * 2 >= seen.entered and not _is_slow(state, 1.5):
         return _grown(state, passed, now)
     return state
@@ -187,6 +202,7 @@ def _measured(state: Adaptive, seen: Observation, now: float) -> Adaptive:
     return replace(
         state,
         updated=max(now, state.updated),
+        good=state.good + seen.ok,
         flow=flow,
         sustained=sustained,
         best=max(state.best * 0.5 ** (passed / 600.0), flow),
@@ -221,40 +237,78 @@ def _is_slow(state: Adaptive, factor: float = SLOWER) -> bool:
     return bool(state.baseline) and state.latency > max(factor * state.baseline, state.baseline + SLOWER_BY)
 
 
-def _cut(state: Adaptive, factor: float, now: float) -> Adaptive:
-    if now - state.cut_at < max(CUT_SECONDS, 1.5 * state.latency):
-        return _corrected(state) if now - state.cut_at < REPORTS_LATE else state
-    # A probe that fails near the known ceiling: the rate grew slowly, so it is itself a good word for what was borne.
-    over = state.ceiling > 0 and factor == CUT
-    probed = over and state.rate > state.ceiling * (NEAR + 0.02) and state.flow > 0.6 * state.rate
-    ceiling = _failing(state, 0.95 if probed else 0.7 if state.ceiling else 0.35)
-    if probed:
-        factor = max(factor, PROBE_CUT)
-    patience = min(2 * LONGEST_WAIT, WAIT_REQUESTS / ceiling)
-    wait = min(max(LONGEST_WAIT, patience), state.wait * 2 if probed else max(WAIT, patience / 4))
-    if ceiling < 0.7 * state.best:
-        wait = min(wait, max(SHORT_WAIT, patience / 2))
-    return replace(
-        state,
-        rate=max(LEAST, factor * ceiling),
-        ceiling=ceiling,
-        failed=state.rate,
-        cut_at=now,
-        wait=wait,
-        probe_at=now + wait,
+def _is_in_trouble(state: Adaptive, now: float) -> bool:
+    """Whether walls and faults are more than the site always has; while probing, the first one is a word."""
+    if state.trouble > TROUBLE + min(TROUBLE, 2 * state.usual_trouble):
+        return True
+    return _is_near(state, 1.01) and now > state.probe_at and state.usual_trouble < USUAL
+
+
+def _is_near(state: Adaptive, factor: float = 0.999) -> bool:
+    """Whether the rate is where it is for as long as nothing is known to be wrong, or above that."""
+    return 0 < factor * NEAR * state.ceiling <= state.rate
+
+
+def _may_come_late(state: Adaptive, now: float) -> bool:
+    return state.ceiling > 0 and now - state.cut_at < REPORTS_LATE + 2 * state.latency
+
+
+def _cut(state: Adaptive, factor: float, seen: Observation, now: float) -> Adaptive:
+    since = now - state.cut_at
+    if since < max(CUT_SECONDS, 1.5 * state.latency):
+        return _corrected(state, seen) if _may_come_late(state, now) else state
+    # A failure near the known ceiling: the rate grew slowly, so it is itself a good word for what was borne.
+    probed = factor == CUT and _is_near(state) and state.flow > 0.6 * state.rate
+    again = factor == CUT and state.ceiling > 0 and now < state.probe_at
+    if again and not state.good:
+        return replace(
+            state, cut_at=now
+        )  # nothing was borne in between: the host wants a longer rest, not a lower rate
+    if again:
+        least = SOON_CUTS[min(int(state.soon), len(SOON_CUTS) - 1)]
+        # A little of it will have been the rest that the refusal asked for.
+        average = state.good / max(since - 1.5, 0.8 * since)
+        ceiling = min(state.ceiling, max(average, least * state.ceiling))
+    elif seen.borne >= COUNTED and not probed:
+        ceiling = min(state.rate, float(seen.borne))
+    else:
+        ceiling = _failing(state, 0.95 if probed else 0.7 if state.ceiling else 0.35)
+    return _waiting(
+        replace(
+            state,
+            rate=max(LEAST, (max(factor, PROBE_CUT) if probed and not state.soon else factor) * ceiling),
+            ceiling=ceiling,
+            failed=state.rate,
+            borne=seen.borne,
+            good=0.0,
+            soon=state.soon + 1 if again else 0.0,
+            cut_at=now,
+            wait=state.wait * 2 if probed and not again else WAIT,
+        )
     )
 
 
+def _waiting(state: Adaptive) -> Adaptive:
+    """With the time until the next probe as it fits the ceiling."""
+    patience = min(2 * LONGEST_WAIT, WAIT_REQUESTS / state.ceiling)
+    wait = min(max(LONGEST_WAIT, patience), max(state.wait, patience / 4))
+    until = min(wait, max(SHORT_WAIT, patience / 2)) if state.ceiling < 0.7 * state.best else wait
+    return replace(state, wait=wait, probe_at=state.cut_at + until)
+
+
 def _failing(state: Adaptive, least: float) -> float:
-    """The rate that the host bore just before it refused, at least that share of what was allowed."""
+    """The flow just before the host refused, at least that share of what was allowed."""
     return max(LEAST, min(state.rate, max(state.flow, 0.8 * state.sustained, least * state.rate)))
 
 
-def _corrected(state: Adaptive) -> Adaptive:
-    """Others' answers of the time before the cut come in late: they show that the host bore more."""
-    ceiling = max(state.ceiling, min(state.failed, state.flow))
+def _corrected(state: Adaptive, seen: Observation) -> Adaptive:
+    """Answers to requests of the time before the cut come in late: they show that the host bore more."""
+    if state.soon:
+        return state
+    borne = state.borne + seen.borne
+    ceiling = max(state.ceiling, min(state.failed, borne if borne >= COUNTED else state.flow))
     factor = min(1.0, state.rate / state.ceiling)
-    return replace(state, ceiling=ceiling, rate=max(state.rate, factor * ceiling))
+    return _waiting(replace(state, borne=borne, ceiling=ceiling, rate=max(state.rate, factor * ceiling)))
 
 
 def _grown(state: Adaptive, passed: float, now: float) -> Adaptive:
@@ -267,6 +321,8 @@ def _grown(state: Adaptive, passed: float, now: float) -> Adaptive:
         return state
     else:
         grown = rate * (PROBING if rate < PASSED * ceiling else RECOVERING) ** passed
+    if rate < NEAR * ceiling:
+        return replace(state, rate=min(grown, MOST))
     # Never far ahead of what is answered: what is not answered yet says nothing.
     most = max(rate, 1.6 * state.flow + 1.0 if ceiling else 2.5 * state.flow + START)
     return replace(state, rate=min(grown, most, MOST))

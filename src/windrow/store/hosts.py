@@ -2,53 +2,79 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, select
+import msgspec
+from sqlalchemy import Connection, bindparam, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from windrow.politeness import adaptive
 from windrow.politeness.adaptive import Adaptive, Grant, Observation
 from windrow.politeness.budget import HostBudget, reserve
 from windrow.store.messages import HostNotes
-from windrow.store.rows import upsert
+from windrow.store.rows import Prepared, upsert
 from windrow.store.tables import hosts
 
 ROBOTS_LIFETIME = 24 * 3600.0
 """Seconds a robots.txt may be used before it is fetched again (RFC 9309, 2.4)."""
-_BUDGET = [hosts.c[f"budget_{each.name}"] for each in fields(Adaptive)]
+_STATE: msgspec.json.Decoder[Adaptive] = msgspec.json.Decoder(Adaptive)
+_TAKERS: msgspec.json.Decoder[dict[str, float]] = msgspec.json.Decoder(dict[str, float])
+_ROW = Prepared(
+    lambda connection: (
+        select(hosts.c.next_slot, hosts.c.hold_until, hosts.c.takers, hosts.c.budget)
+        .where(hosts.c.host == bindparam("of_host"))
+        .with_for_update()
+    )
+)
+_KEPT = Prepared(
+    lambda connection: _updating(upsert(connection, hosts), "next_slot", "takers", "budget"),
+    ("host", "next_slot", "takers", "budget"),
+)
+_SEEN = Prepared(lambda connection: _updating(upsert(connection, hosts), "budget"), ("host", "budget"))
 
 
 def take_slots(
     connection: Connection, host: str, worker: str, slots: int, interval: float, seen: Observation, now: float
 ) -> Grant:
     """Take in what a worker saw, and give it slots at the rate that the budget allows after that."""
-    statement = select(hosts.c.next_slot, hosts.c.hold_until, hosts.c.takers, *_BUDGET)
-    row = connection.execute(statement.where(hosts.c.host == host).with_for_update()).mappings().one_or_none()
-    budget = HostBudget(row["next_slot"], row["hold_until"]) if row else HostBudget()
-    takers = json.loads(row["takers"]) if row and row["takers"] else {}
-    state = adaptive.observe(_state(row), seen, now)
+    next_slot, hold_until, takers, state = _budget(connection, host)
+    state = adaptive.observe(state, seen, now)
+    budget = HostBudget(next_slot, hold_until)
     budget, takers, grant = adaptive.take(state, budget, takers, worker, slots, interval, now)
-    _put(connection, host, next_slot=budget.next_slot, takers=json.dumps(takers), **_columns(state))
+    row = {"host": host, "next_slot": budget.next_slot, "takers": _json(takers), "budget": _json(state)}
+    _KEPT.changed(connection, row)
     return grant
 
 
 def observe(connection: Connection, host: str, seen: Observation, now: float) -> None:
     """Take in what a worker saw."""
-    statement = select(*_BUDGET).where(hosts.c.host == host).with_for_update()
-    row = connection.execute(statement).mappings().one_or_none()
-    _put(connection, host, **_columns(adaptive.observe(_state(row), seen, now)))
+    *_, state = _budget(connection, host)
+    _SEEN.changed(connection, {"host": host, "budget": _json(adaptive.observe(state, seen, now))})
 
 
-def _state(row: Mapping[Any, Any] | None) -> Adaptive:
-    values = {} if row is None else {each.name: row[f"budget_{each.name}"] for each in fields(Adaptive)}
-    return Adaptive(**{name: value for name, value in values.items() if value is not None})
+def _budget(connection: Connection, host: str) -> tuple[float, float, dict[str, float], Adaptive]:
+    """Next slot, end of the hold, who took slots when, and what is known of the host's limit."""
+    rows: list[Sequence[Any]] = _ROW.rows(connection, {"of_host": host})
+    if not rows:
+        return 0.0, 0.0, {}, Adaptive()
+    next_slot, hold_until, takers, state = rows[0]
+    return (
+        next_slot,
+        hold_until,
+        _TAKERS.decode(takers) if takers else {},
+        _STATE.decode(state) if state else Adaptive(),
+    )
 
 
-def _columns(state: Adaptive) -> dict[str, float]:
-    return {f"budget_{each.name}": getattr(state, each.name) for each in fields(Adaptive)}
+def _updating(statement: sqlite.Insert | postgresql.Insert, *names: str) -> sqlite.Insert | postgresql.Insert:
+    return statement.on_conflict_do_update(
+        index_elements=["host"], set_={name: statement.excluded[name] for name in names}
+    )
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def reserve_slots(connection: Connection, host: str, slots: int, interval: float, now: float) -> list[float]:

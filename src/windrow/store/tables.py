@@ -5,8 +5,6 @@ Only columns here; what may change when stands with the statements in `runs`, `l
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -23,9 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-from windrow.politeness.adaptive import Adaptive
-
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 STATES = ("pending", "leased", "done", "split", "incomplete", "failed")
 """What a partition can be. See docs/architecture.md for the transitions."""
@@ -146,8 +142,7 @@ hosts = Table(
     Column("host", Text, primary_key=True),
     Column("next_slot", Float, nullable=False, server_default=text("0")),
     Column("hold_until", Float, nullable=False, server_default=text("0")),
-    # The adaptive budget: a column for each value of politeness.adaptive.Adaptive, empty where nothing was seen yet.
-    *(Column(f"budget_{each.name}", Float) for each in fields(Adaptive)),
+    Column("budget", Text),  # JSON: politeness.adaptive.Adaptive
     Column("takers", Text),  # JSON: worker → when it last took slots
     Column("robots_status", Integer),
     Column("robots_text", Text),
