@@ -200,7 +200,7 @@ SITES: dict[str, tuple[Callable[[], SiteModel], float, float]] = {
     "sliding second": (lambda: SlidingSecond(60, latency=0.005), 0.94, 0.001),
     "sliding second, far away": (lambda: SlidingSecond(60, latency=0.2), 0.92, 0.001),
     "a slow sliding second": (lambda: SlidingSecond(3), 0.8, 0.03),
-    "sliding ten seconds": (lambda: SlidingSecond(10, window=10.0), 0.7, 0.03),
+    "sliding ten seconds": (lambda: SlidingSecond(10, window=10.0), 0.7, 0.035),
     "fixed window": (lambda: FixedWindow(60), 0.8, 0.005),
     "token bucket": (lambda: TokenBucket(20, burst=40), 0.85, 0.01),
     "token bucket without a word": (lambda: TokenBucket(20, burst=40, retry_after=None), 0.8, 0.01),
