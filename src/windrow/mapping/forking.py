@@ -22,6 +22,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,6 +37,8 @@ STANDARD = frozenset({0, 1, 2})
 MOST_FORKED = 32
 """Forked workers begin all at once, whether there is work for them or not; interpreters only when there is."""
 CRASHED = 1
+LOOKS = 5
+LOOK_SECONDS = 0.001
 
 
 def may_fork(recipe: Recipe, origin: Origin) -> bool:
@@ -55,8 +58,17 @@ def may_fork(recipe: Recipe, origin: Origin) -> bool:
 
 
 def _is_only_thread() -> bool:
-    """C libraries start threads too, which Python does not know of."""
-    return threading.current_thread() is threading.main_thread() and len(os.listdir("/proc/self/task")) == 1
+    """C libraries start threads too, which Python does not know of.
+
+    The system lists a thread for a moment after it was joined, that of the map before this one for instance.
+    """
+    if threading.current_thread() is not threading.main_thread() or threading.active_count() > 1:
+        return False
+    for _ in range(LOOKS):
+        if len(os.listdir("/proc/self/task")) == 1:
+            return True
+        time.sleep(LOOK_SECONDS)
+    return False
 
 
 def _holds_nothing_open() -> bool:

@@ -37,6 +37,7 @@ def main() -> None:
     if first is None:
         os._exit(0)
     standing = memoryview(mmap.mmap(shared, STANDING_BYTES)).cast("d")
+    os.close(shared)
     _Desk(end, Loader(loads_here(first)), standing, SystemClock()).work()
 
 
