@@ -330,3 +330,15 @@ def test_a_map_that_is_given_up_leaves_nothing_behind(tmp_path: Path) -> None:
         print(len(os.listdir("/proc/self/fd")))
     """
     assert said(tmp_path, script) == ["0", "0", "0", "no child is left", "4"]
+
+
+def test_idle_workers_do_not_keep_others_from_starting(tmp_path: Path) -> None:
+    """On one core: two are forked for two items, which static lists give to the second and the fourth worker."""
+    script = """
+        import os
+        from tests.support import mapped
+        from windrow.mapping.api import map
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        print(list(map(mapped.way, [1, 2], workers=4, assign="static")))
+    """
+    assert said(tmp_path, script) == ["['forked', 'interpreter']"]

@@ -22,7 +22,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -67,7 +66,7 @@ def _is_only_thread() -> bool:
     for _ in range(LOOKS):
         if len(os.listdir("/proc/self/task")) == 1:
             return True
-        time.sleep(LOOK_SECONDS)
+        threading.Event().wait(LOOK_SECONDS)
     return False
 
 
