@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sized
-from concurrent.futures import Future
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Generic, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack, overload
 
 from windrow.clock import Clock, SystemClock
 from windrow.errors import SettingError
@@ -30,6 +29,9 @@ from windrow.mapping.outcomes import (
 from windrow.mapping.progress import progress
 from windrow.mapping.stretches import BATCH_SECONDS, BatchSize, Stretch
 from windrow.mapping.supervisor import Closed, Kind, Supervisor
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 __all__ = [
     "CannotTravel",

@@ -18,7 +18,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -232,6 +231,8 @@ def _shared_page() -> int:
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("windrow-standing")
     else:
+        import tempfile
+
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
     os.ftruncate(descriptor, STANDING_BYTES)
