@@ -287,7 +287,7 @@ def test_signals_input_and_group_are_the_workers_own(tmp_path: Path, way: Way) -
         print(sys.stdin.readline(), list(map(mapped.all_of_stdin, [1], workers=1)), sys.stdin.readline())
         print(list(map(mapped.leads_its_group, [1], workers=1)))
     """
-    (tmp_path / "input").write_text("first\nsecond\n")
+    (tmp_path / "input").write_text("first\nsecond\n" + 20_000 * "more than the caller has read ahead\n")
     with open(tmp_path / "input") as lines:
         out, err, _ = run_script(tmp_path, script, way, stdin=lines)
     assert err == ""

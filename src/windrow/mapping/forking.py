@@ -61,7 +61,7 @@ def _is_only_thread() -> bool:
 
     The system lists a thread for a moment after it was joined, that of the map before this one for instance.
     """
-    if threading.current_thread() is not threading.main_thread() or threading.active_count() > 1:
+    if threading.active_count() > 1:
         return False
     for _ in range(LOOKS):
         if len(os.listdir("/proc/self/task")) == 1:
