@@ -342,3 +342,33 @@ def test_idle_workers_do_not_keep_others_from_starting(tmp_path: Path) -> None:
         print(list(map(mapped.way, [1, 2], workers=4, assign="static")))
     """
     assert said(tmp_path, script) == ["['forked', 'interpreter']"]
+
+
+def test_workers_of_a_map_that_does_not_get_to_begin_are_ended(tmp_path: Path) -> None:
+    script = """
+        import os
+        from windrow.clock import SystemClock
+        from windrow.mapping.execution import Recipe
+        from windrow.mapping.supervisor import Supervisor
+        supervisor = Supervisor(2, "processes", SystemClock(), daemon=True)
+        supervisor.fork(2, Recipe(len))
+        print(os.waitpid(-1, os.WNOHANG))
+        supervisor.abandon()
+        try:
+            os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            print("no child is left")
+        print(len(os.listdir("/proc/self/fd")))
+    """
+    assert said(tmp_path, script) == ["(0, 0)", "no child is left", "4"]
+
+
+@WAYS
+def test_the_garbage_collector_is_as_it_was(tmp_path: Path, way: Way) -> None:
+    script = """
+        import gc
+        from windrow.mapping.api import map
+        from tests.support import mapped
+        print(gc.isenabled(), list(map(mapped.collects, [1], workers=1)), gc.isenabled())
+    """
+    assert said(tmp_path, script, way) == ["True [True] True"]

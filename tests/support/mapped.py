@@ -114,6 +114,10 @@ def hit_by(number: int) -> bool:
     return True
 
 
+def collects(_: object) -> bool:
+    return gc.isenabled()
+
+
 def collected(_: object) -> int:
     return gc.collect()
 

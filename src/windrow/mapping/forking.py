@@ -24,6 +24,7 @@ import sys
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType
 from typing import Any, NoReturn
@@ -42,6 +43,13 @@ LOOK_SECONDS = 0.001
 
 def may_fork(recipe: Recipe, origin: Origin) -> bool:
     """Whether workers forked by the calling thread now would be as good as interpreters of their own."""
+    try:
+        return _is_plain() and _interpreter_would_find(recipe, origin) and _is_written() and _can_be_waited_for()
+    except OSError:  # there is no /proc, or the script is gone
+        return False
+
+
+def _is_plain() -> bool:
     return (
         sys.platform == "linux"  # macOS's own libraries do not survive a fork
         and _is_only_thread()
@@ -50,9 +58,6 @@ def may_fork(recipe: Recipe, origin: Origin) -> bool:
         and sys.exc_info()[1] is None
         and sys.gettrace() is None
         and sys.getprofile() is None
-        and _interpreter_would_find(recipe, origin)
-        and _is_written()
-        and _can_be_waited_for()
     )
 
 
@@ -154,17 +159,33 @@ class _NamesInMain(pickle.Pickler):
         return NotImplemented
 
 
-@contextmanager
-def undisturbed() -> Iterator[Collection[int]]:
-    """Ctrl-C and other signals wait until the end: between a fork and its being noted they would lose a worker.
+@dataclass(frozen=True, slots=True)
+class Disturbances:
+    """What may come at any time: signals, but for those that are blocked, and the garbage collector."""
 
-    Gives the signals that were blocked before.
+    blocked: Collection[int]
+    collecting: bool
+
+    def let_in(self) -> None:
+        """Allow them again."""
+        if self.collecting:
+            gc.enable()
+        signal.pthread_sigmask(signal.SIG_SETMASK, self.blocked)
+
+
+@contextmanager
+def undisturbed() -> Iterator[Disturbances]:
+    """Gives what has to wait until the end.
+
+    Between a fork and its being noted a Ctrl-C would lose a worker. In a child the collector must not find what was
+    garbage before the fork: its finalizers are the caller's to run.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    before = Disturbances(signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals()), gc.isenabled())
+    gc.disable()
     try:
         yield before
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        before.let_in()
 
 
 class ForkedProcess:
@@ -203,31 +224,31 @@ class ForkedProcess:
 
 
 def forked(
-    end: socket.socket, lifeline: int, standing: Standing, origin: Origin, mask: Collection[int]
+    end: socket.socket, lifeline: int, standing: Standing, origin: Origin, waiting: Disturbances
 ) -> ForkedProcess:
     """A worker that has these three and nothing else; to be called where `may_fork`, and `undisturbed`.
 
-    `end`: its end of the pipe. `lifeline`: the reading end. `standing`: memory that both share. `mask`: the
-    signals that are blocked in it. Raises OSError where the machine has no room for another process.
+    `end`: its end of the pipe. `lifeline`: the reading end. `standing`: memory that both share. `waiting`: see
+    `undisturbed`. Raises OSError where the machine has no room for another process.
     """
     pid = os.fork()
     if pid == 0:
-        _be_worker(end, lifeline, standing, origin, mask)
+        _be_worker(end, lifeline, standing, origin, waiting)
     with suppress(OSError):  # by both, so that it is done when either goes on
         os.setpgid(pid, pid)
     return ForkedProcess(pid)
 
 
 def _be_worker(
-    end: socket.socket, lifeline: int, standing: Standing, origin: Origin, mask: Collection[int]
+    end: socket.socket, lifeline: int, standing: Standing, origin: Origin, waiting: Disturbances
 ) -> NoReturn:
     """Never returns and never raises: what lies below on the stack is the caller's, as are its `finally` blocks."""
     try:
-        # What was there before the fork is never collected here: its finalizers are the caller's to run.
-        gc.freeze()
+        gc.freeze()  # what is there now is never collected here
         os.setpgid(0, 0)
         _let_go_of_descriptors({end.fileno(), lifeline})
-        _forget_signals(mask)
+        _forget_signals()
+        waiting.let_in()
         worker.work_forked(end, lifeline, standing, Loader(origin, sys.modules["__main__"]))
     except BaseException:
         sys.__excepthook__(*sys.exc_info())
@@ -247,10 +268,9 @@ def _let_go_of_descriptors(own: set[int]) -> None:
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 (the old one may hold what was read ahead)
 
 
-def _forget_signals(mask: Collection[int]) -> None:
+def _forget_signals() -> None:
     """Handlers are the caller's, but for what is ignored: an exec leaves it so, too."""
     signal.set_wakeup_fd(-1)
     for number in signal.valid_signals():
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -19,7 +19,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, Protocol
@@ -198,12 +198,12 @@ def interpreter(lane: int, origin: Origin) -> ProcessMember:
     return member
 
 
-def forked(lane: int, origin: Origin, mask: Collection[int]) -> ProcessMember:
-    """A worker that is a copy of this process; see `forking.forked` for when that can be, and for `mask`."""
+def forked(lane: int, origin: Origin, waiting: forking.Disturbances) -> ProcessMember:
+    """A worker that is a copy of this process; see `forking.forked` for when that can be, and for `waiting`."""
 
     def start(end: socket.socket, lifeline: int) -> tuple[Process, Standing]:
         standing = _nowhere(mmap.mmap(-1, STANDING_BYTES))
-        return forking.forked(end, lifeline, standing, origin, mask), standing
+        return forking.forked(end, lifeline, standing, origin, waiting), standing
 
     return ProcessMember(lane, start)
 

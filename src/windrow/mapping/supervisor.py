@@ -75,9 +75,9 @@ class Supervisor:
         """Fork so many workers for that recipe, where that is safe. To be called before `start`, or not at all."""
         if count > MOST_FORKED or not may_fork(recipe, self._origin):
             return
-        with undisturbed() as mask, suppress(OSError):  # no room for more processes: what is there must do
+        with undisturbed() as waiting, suppress(OSError):  # no room for more processes: what is there must do
             for lane in range(count):
-                self._members[lane] = forked(lane, self._origin, mask)
+                self._members[lane] = forked(lane, self._origin, waiting)
 
     def start(self) -> None:
         """Begin to work."""
