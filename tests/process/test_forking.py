@@ -59,6 +59,11 @@ REASONS = {
         crew.submit(len, "abc").result()
         print(ways())
     """,
+    "workers that were closed": """
+    with windrow.Workers(1) as crew:
+        list(crew.map(len, ["abc"]))
+    print(ways())
+    """,
     "an open file": """
     with open(os.devnull):
         print(ways())
@@ -106,6 +111,7 @@ REASONS = {
     """,
 }
 FORKED = {
+    "workers that were closed",
     "nothing",
     "after other maps",
     "a function of the script",

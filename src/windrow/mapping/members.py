@@ -26,7 +26,18 @@ from typing import Any, Protocol
 
 from windrow.clock import Clock
 from windrow.mapping import execution, forking
-from windrow.mapping.execution import BATCH, NOWHERE, POSITION, STANDING_BYTES, Flusher, Part, Recipe, Report, Standing
+from windrow.mapping.execution import (
+    BATCH,
+    NOWHERE,
+    POSITION,
+    STANDING_BYTES,
+    STARTED,
+    Flusher,
+    Part,
+    Recipe,
+    Report,
+    Standing,
+)
 from windrow.mapping.frames import FrameBuffer, framed
 from windrow.mapping.functions import Origin, dumps
 from windrow.mapping.messages import Arrived, Batch, Unreadable, Unusable, unpack
@@ -186,6 +197,8 @@ class ProcessMember:
             self.kill()
             self._process.wait()
         self.connection.close()
+        # As it was left. The page of memory is given back: it is a descriptor, and would keep a later map from forking.
+        self.standing = [self.standing[place] for place in (BATCH, POSITION, STARTED)]
         if self._lifeline >= 0:
             os.close(self._lifeline)
             self._lifeline = -1
