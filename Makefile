@@ -26,9 +26,9 @@ format: .venv/.dev
 
 # The directory as the origin scraped it, the quotes as theirs did, the pool, and the rivals (in .venv-bench).
 bench: .venv/.run
-	$(BIN)/python benchmarks/directory.py $(ARGS)
-	$(BIN)/python benchmarks/quotes.py
-	$(BIN)/python benchmarks/mapping.py
+	$(BIN)/python -m benchmarks.directory $(ARGS)
+	$(BIN)/python -m benchmarks.quotes
+	$(BIN)/python -m benchmarks.mapping
 	$(BIN)/python -m benchmarks.rivals
 
 clean:

@@ -1,6 +1,6 @@
 """How fast the directory is scraped, and why sessions have to be isolated: one table, in about three minutes.
 
-    make bench          or          python benchmarks/directory.py [--people 150] [--large 500] [--latency 0.05]
+    make bench          or          python -m benchmarks.directory [--people 150] [--large 500] [--latency 0.05]
 
 The site is the replica, a process of its own that waits `latency` seconds before each answer. First the way most
 begin: a plain script, eight threads, one session shared by all, with the standard library's HTTP client. Then the same

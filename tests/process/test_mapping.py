@@ -10,7 +10,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from collections import Counter
@@ -24,6 +23,7 @@ import pytest
 from tests.support import mapped, mapped_badly
 from tests.support.clock import ManualClock
 from tests.support.mapped import Page
+from tests.support.scripts import WAIT_SECONDS, Way, is_alive, lines, run_script, start_script, until
 from windrow.errors import SettingError, StoreError, UsageError
 from windrow.mapping import execution
 from windrow.mapping.api import Workers, submit
@@ -45,7 +45,7 @@ from windrow.mapping.outcomes import (
 from windrow.mapping.stretches import BATCH_SECONDS, BatchSize, Stretch
 from windrow.mapping.supervisor import Closed
 
-WAIT_SECONDS = 20.0
+WAYS = pytest.mark.parametrize("way", ["forked", "interpreters"])
 
 
 @pytest.fixture(scope="module")
@@ -53,27 +53,6 @@ def workers() -> Iterator[Workers]:
     """Two processes for all tests that need no fresh ones."""
     with Workers(2) as crew:
         yield crew
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    """What `condition` gives once it is true."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
-    return value
-
-
-def lines(path: Path) -> list[str]:
-    return path.read_text().split() if path.exists() else []
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
 
 
 def failures(results: list[Result[Any, Any]]) -> list[Result[Any, Any]]:
@@ -501,23 +480,8 @@ def test_a_store_has_one_writer_and_must_be_ours(workers: Workers, tmp_path: Pat
 # Scripts
 
 
-def start_script(folder: Path, text: str, **options: Any) -> subprocess.Popen[str]:
-    path = folder / "script.py"
-    path.write_text(textwrap.dedent(text))
-    root = Path(__file__).resolve().parents[2]
-    environment = os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
-    environment.pop("PYTHONUNBUFFERED", None)  # output is buffered where people run scripts
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([sys.executable, str(path)], cwd=folder, env=environment, **pipes, **options)
-
-
-def run_script(folder: Path, text: str) -> tuple[str, str, int]:
-    process = start_script(folder, text)
-    out, err = process.communicate(timeout=WAIT_SECONDS)
-    return out, err, process.returncode
-
-
-def test_a_script_needs_no_guard(tmp_path: Path) -> None:
+@WAYS
+def test_a_script_needs_no_guard(tmp_path: Path, way: Way) -> None:
     script = """
         from __future__ import annotations
         import enum, sys
@@ -547,21 +511,22 @@ def test_a_script_needs_no_guard(tmp_path: Path) -> None:
             print(workers.submit(thrice, Box(7)).result())
         print(windrow.submit(thrice, Box(1)).result())
     """
-    out, err, code = run_script(tmp_path, script)
+    out, err, code = run_script(tmp_path, script, way)
     assert (err, code) == ("", 0)
     assert out.splitlines()[0] == "True"
     assert {"Box(number=15)", "Box(number=21)", "Box(number=3)"} <= {line.strip("[]") for line in out.splitlines()}
     assert out.count("hello from") == 3
 
 
-def test_what_a_function_printed_is_not_lost_when_its_worker_is_killed(tmp_path: Path) -> None:
+@WAYS
+def test_what_a_function_printed_is_not_lost_when_its_worker_is_killed(tmp_path: Path, way: Way) -> None:
     script = """
         from tests.support import mapped
         from windrow.mapping.api import map
         with map(mapped.first_or_stuck, ["first", "pids"], workers=1, chunk=1) as values:
             next(values)
     """
-    out, err, code = run_script(tmp_path, script)
+    out, err, code = run_script(tmp_path, script, way)
     assert (out, err, code) == ("this is first\n", "", 0)
 
 
@@ -578,7 +543,7 @@ def test_what_fails_while_a_worker_loads_the_script_is_said(tmp_path: Path) -> N
 
         list(windrow.map(twice, [1, 2], workers=1))
     """
-    _, err, code = run_script(tmp_path, script)
+    _, err, code = run_script(tmp_path, script, "interpreters")
     assert code == 1
     assert "could not load the function" in err
     assert "the disk is on fire" in err
@@ -615,14 +580,15 @@ def test_progress_is_told_in_lines_where_there_is_no_terminal(tmp_path: Path) ->
 
 
 @pytest.mark.chaos
-def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+@WAYS
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path, way: Way) -> None:
     pids = tmp_path / "pids"
     script = f"""
         from tests.support import mapped
         from windrow.mapping.api import map
         list(map(mapped.stuck, [{str(pids)!r}] * 2, workers=2))
     """
-    process = start_script(tmp_path, script)
+    process = start_script(tmp_path, script, way)
     until(lambda: len(lines(pids)) == 2)
     process.kill()
     killed = time.monotonic()
@@ -632,10 +598,11 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.chaos
+@WAYS
 @pytest.mark.parametrize(
     "call", ["list(map(mapped.stuck, [PATH] * 2, workers=2))", "submit(mapped.stuck, PATH).result()"]
 )
-def test_ctrl_c_ends_everything_with_one_traceback(tmp_path: Path, call: str) -> None:
+def test_ctrl_c_ends_everything_with_one_traceback(tmp_path: Path, call: str, way: Way) -> None:
     pids = tmp_path / "pids"
     script = f"""
         from tests.support import mapped
@@ -643,7 +610,7 @@ def test_ctrl_c_ends_everything_with_one_traceback(tmp_path: Path, call: str) ->
         PATH = {str(pids)!r}
         {call}
     """
-    process = start_script(tmp_path, script, start_new_session=True)
+    process = start_script(tmp_path, script, way, start_new_session=True)
     until(lambda: len(lines(pids)) == (2 if "map(" in call else 1))
     os.killpg(process.pid, signal.SIGINT)
     interrupted = time.monotonic()

@@ -3,8 +3,11 @@ nothing else."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import gc
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -71,6 +74,52 @@ def measured(page: Page) -> Page:
 
 def whoever(_: object) -> int:
     return os.getpid()
+
+
+def way(_: object = None) -> str:
+    """How this worker was started."""
+    spec = sys.modules["__main__"].__spec__
+    return "interpreter" if getattr(spec, "name", "") == "windrow.mapping.worker" else "forked"
+
+
+def descriptors(_: object) -> list[str]:
+    """What its process holds open, but for standard output and error."""
+    found = []
+    for name in sorted(os.listdir("/proc/self/fd"), key=int):
+        # The one it is listed with is gone by now.
+        with contextlib.suppress(FileNotFoundError):
+            if name not in ("1", "2"):
+                found.append(os.readlink(f"/proc/self/fd/{name}").partition(":")[0])
+    return found
+
+
+def drawn(seconds: float) -> tuple[int, float]:
+    """A random number, and whose it is."""
+    number = random.random()
+    time.sleep(seconds)
+    return os.getpid(), number
+
+
+def leads_its_group(_: object) -> bool:
+    return os.getpgrp() == os.getpid()
+
+
+def all_of_stdin(_: object) -> str:
+    return sys.stdin.read()
+
+
+def hit_by(number: int) -> bool:
+    """Sends itself this signal; True when that did nothing."""
+    signal.raise_signal(number)  # to this thread: Python acts on it before the next line
+    return True
+
+
+def collects(_: object) -> bool:
+    return gc.isenabled()
+
+
+def collected(_: object) -> int:
+    return gc.collect()
 
 
 def inverse(number: int) -> float:

@@ -7,11 +7,9 @@ site holds, field by field, and the site's own statistics say how it was asked.
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +77,7 @@ def demo(name: str = NAME, *, site: SiteOptions = SITE, sample: tuple[str, ...] 
     console = Console(highlight=False)
     store = Path(tempfile.mkdtemp(prefix="windrow-demo-")) / f"{TABLE}.db"
     try:
-        with _replica(site) as replica:
+        with SiteProcess(site) as replica:
             return _Demo(console, replica, str(store)).show(site, sample)
     except (Interrupted, KeyboardInterrupt):
         console.print(Text(_interrupted(store)), soft_wrap=True)
@@ -94,21 +92,6 @@ def _interrupted(store: Path) -> str:
         return f"interrupted; what was saved until then is in {store}"
     store.parent.rmdir()
     return "interrupted; nothing was kept"
-
-
-@contextmanager
-def _replica(options: SiteOptions) -> Iterator[SiteProcess]:
-    """The replica, deaf to Ctrl-C: it reaches all processes of a terminal, and the site must outlive the run."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    replica = SiteProcess(options)
-    try:
-        try:
-            replica.start()  # a process inherits which signals are blocked
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        yield replica
-    finally:
-        replica.stop()
 
 
 class _Demo:

@@ -105,7 +105,8 @@ class ServedProcess:
     module: what `python -m` runs, e.g. `windrow.demo.annuaire.site`.
     arguments: its command line; `--port 0 --with-parent` is put before them.
 
-    `start` and `stop` may be called instead of `with`; stopping twice is safe. The site dies with this process.
+    `start` and `stop` may be called instead of `with`; stopping twice is safe. The site dies with this process, but
+    not of the Ctrl-C that interrupts it.
     """
 
     def __init__(self, module: str, arguments: Sequence[str] = ()) -> None:
@@ -133,9 +134,18 @@ class ServedProcess:
             raise RuntimeError(f"the site is already running at {self._url}")
         environment = {**os.environ, "PYTHONPATH": _joined_path(str(_SOURCE_ROOT), os.environ.get("PYTHONPATH", ""))}
         self._process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            process_group=0,  # Ctrl-C at a terminal reaches the starter's group: the site must outlive the run
         )
-        self._url = self._read_url(self._process)
+        try:
+            self._url = self._read_url(self._process)
+        except BaseException:  # Ctrl-C while it starts, which it does not hear itself
+            self.stop()
+            raise
         return self
 
     def _read_url(self, process: subprocess.Popen[str]) -> str:

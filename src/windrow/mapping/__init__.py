@@ -9,8 +9,9 @@
     orders       what the supervisor works for: a map or a submitted call
     stretches    runs of items, and how many of them make a batch        pure
     members      one worker, as the supervisor sees it: a process or a thread
+    forking      worker processes in milliseconds, where a fork is safe
     messages     what a supervisor and a worker process say, as bytes
-    worker       the main function of a worker process
+    worker       what a worker process does
     execution    a batch of items, run one after the other               in the worker
     functions    how a function and its values get from one process to another
     frames       length and bytes over a socket

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sized
-from concurrent.futures import Future
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Generic, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack, overload
 
 from windrow.clock import Clock, SystemClock
 from windrow.errors import SettingError
@@ -30,6 +29,9 @@ from windrow.mapping.outcomes import (
 from windrow.mapping.progress import progress
 from windrow.mapping.stretches import BATCH_SECONDS, BatchSize, Stretch
 from windrow.mapping.supervisor import Closed, Kind, Supervisor
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 __all__ = [
     "CannotTravel",
@@ -212,13 +214,20 @@ class Workers:
         if self._supervisor is not None and not self._closed:
             self._supervisor.end_soon(when_idle=True)
 
-    def _start(self, *, daemon: bool = True) -> Supervisor:
-        """The running supervisor."""
+    def _start(self, *, daemon: bool = True, forked: int = 0, recipe: Recipe | None = None) -> Supervisor:
+        """The running supervisor. `forked`: so many workers may be forked, if they are only for this `recipe`."""
         if self._closed:
             raise Closed("these workers are closed; make new ones with windrow.Workers()")
         if self._supervisor is None:
-            self._supervisor = Supervisor(self._count, self._kind, self._clock, daemon=daemon)
-            self._supervisor.start()
+            supervisor = Supervisor(self._count, self._kind, self._clock, daemon=daemon)
+            try:
+                if forked and recipe is not None and self._kind == "processes":
+                    supervisor.fork(forked, recipe)
+                supervisor.start()
+            except BaseException:
+                supervisor.abandon()
+                raise
+            self._supervisor = supervisor
         return self._supervisor
 
     def _check(self, function: Callable[..., Any]) -> None:
@@ -257,7 +266,8 @@ class Workers:
                 memory = stack.enter_context(remembering(os.fspath(settings.store), name, settings.key, self._clock))
             if alone:
                 stack.push(self)  # after the order is dropped, and before the store is closed
-            supervisor = self._start()
+            most = self._count if total is None else min(self._count, total)
+            supervisor = self._start(forked=most, recipe=recipe) if alone else self._start()
             order = MapOrder(
                 supervisor.number(),
                 self._portable(recipe),

@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import msgspec
-
 from windrow.clock import Clock
 from windrow.errors import UsageError
 from windrow.mapping.functions import bare, origin
@@ -35,7 +33,7 @@ class Memory:
 
     def recall(self, keys: Sequence[str]) -> dict[str, Any]:
         """The values that are there, by key."""
-        return {key: msgspec.json.decode(text) for key, text in self._stored.find(keys).items()}
+        return {key: _from_json(text) for key, text in self._stored.find(keys).items()}
 
     def keep(self, blocks: list[Block]) -> list[Block]:
         """Make the blocks' values durable in one transaction; the blocks with the values as JSON gives them back.
@@ -53,8 +51,14 @@ class Memory:
 
 
 def _decoded(block: Block) -> Block:
-    values = [None if value is None else msgspec.json.decode(value) for value in block.values]
+    values = [None if value is None else _from_json(value) for value in block.values]
     return Block(block.stretch, values, block.seconds, block.failures)
+
+
+def _from_json(text: str | bytes) -> Any:
+    import msgspec  # a map without a store does without it
+
+    return msgspec.json.decode(text)
 
 
 @contextmanager

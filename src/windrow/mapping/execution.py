@@ -17,6 +17,7 @@ from windrow.mapping.outcomes import NotStorable, RemoteError
 from windrow.mapping.stretches import Caught
 
 BATCH, POSITION, STARTED = 0, 1, 2
+STANDING_BYTES = 24
 NOWHERE = -1.0
 NOTHING_YET = -1
 FLUSH_SECONDS = 0.1

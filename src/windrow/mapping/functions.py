@@ -175,12 +175,15 @@ def _is_main(name: str) -> bool:
 
 
 class Loader:
-    """A worker's side: unpickles what the caller sent, and loads the caller's script when something of it is needed."""
+    """A worker's side: unpickles what the caller sent, and loads the caller's script when something of it is needed.
 
-    def __init__(self, origin: Origin) -> None:
+    `main`: the script, where this process has it already.
+    """
+
+    def __init__(self, origin: Origin, main: ModuleType | None = None) -> None:
         self._origin = origin
         self._files: dict[str, str] = {}
-        self._main: ModuleType | None = None
+        self._main = main
 
     def enter(self) -> None:
         """Give this process the caller's import path and arguments."""

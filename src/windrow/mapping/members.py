@@ -1,8 +1,9 @@
 """One worker as the supervisor sees it: a process or a thread that runs one batch at a time.
 
-A process is `python -m windrow.mapping.worker` with three inherited descriptors: its end of the pipe, the reading end
-of a lifeline, and a page of shared memory in which it notes where it stands. The caller's process holds the lifeline's
-other end and never writes to it: when it dies, however it dies, every lifeline closes and every worker ends.
+A process is `python -m windrow.mapping.worker`, or a fork of the caller's where `forking` allows it. It has its end of
+the pipe, the reading end of a lifeline, and a page of shared memory in which it notes where it stands. The caller's
+process holds the lifeline's other end and never writes to it: when it dies, however it dies, every lifeline closes and
+every worker ends.
 
 Each process leads a group of its own. So Ctrl-C reaches only the caller's process, which ends the workers without a
 word from each of them, and a worker is killed together with what its function has started (a browser, say).
@@ -17,7 +18,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,16 +25,24 @@ from queue import SimpleQueue
 from typing import Any, Protocol
 
 from windrow.clock import Clock
-from windrow.mapping import execution
-from windrow.mapping.execution import BATCH, NOWHERE, POSITION, Flusher, Part, Recipe, Report, Standing
+from windrow.mapping import execution, forking
+from windrow.mapping.execution import (
+    BATCH,
+    NOWHERE,
+    POSITION,
+    STANDING_BYTES,
+    STARTED,
+    Flusher,
+    Part,
+    Recipe,
+    Report,
+    Standing,
+)
 from windrow.mapping.frames import FrameBuffer, framed
 from windrow.mapping.functions import Origin, dumps
 from windrow.mapping.messages import Arrived, Batch, Unreadable, Unusable, unpack
 from windrow.mapping.orders import Order
 from windrow.mapping.stretches import Stretch
-
-STANDING_BYTES = 24
-"""Three numbers of eight bytes, see `execution.Standing`."""
 
 Message = Arrived | Unusable | Unreadable
 
@@ -87,10 +95,29 @@ class Member(Protocol):
         """Wait that long for its end, then kill it, and give back what it held."""
 
 
-class ProcessMember:
-    """A worker process. `connection` is non-blocking: `receive` when it is readable, `push` when it is writable."""
+class Process(Protocol):
+    """A child of this process: `subprocess.Popen`, or `forking.ForkedProcess`."""
 
-    def __init__(self, lane: int, origin: Origin) -> None:
+    pid: int
+
+    def poll(self) -> int | None:
+        """Its exit code, or the negative number of the signal that ended it; None while it lives."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """`poll` once it has ended. Raises subprocess.TimeoutExpired when it has not after so many seconds."""
+
+
+Start = Callable[[socket.socket, int], tuple[Process, Standing]]
+"""Starts a worker with its ends of the pipe and the lifeline; gives the process and where it notes its standing."""
+
+
+class ProcessMember:
+    """A worker process. `connection` is non-blocking: `receive` when it is readable, `push` when it is writable.
+
+    `start` starts it. Raises what that raises.
+    """
+
+    def __init__(self, lane: int, start: Start) -> None:
         self.lane = lane
         self.work: Work | None = None
         self.overdue: int | None = None
@@ -101,17 +128,16 @@ class ProcessMember:
         self._leaving = bytearray()
         self.connection, theirs = socket.socketpair()
         lifeline_end, self._lifeline = os.pipe()
-        shared = _shared_page()
-        self.standing: Standing = memoryview(mmap.mmap(shared, STANDING_BYTES)).cast("d")
-        self.standing[BATCH] = self.standing[POSITION] = NOWHERE
-        inherited = (theirs.fileno(), lifeline_end, shared)
-        command = [sys.executable, "-m", "windrow.mapping.worker", *map(str, inherited)]
-        self._process = subprocess.Popen(command, pass_fds=inherited, stdin=subprocess.DEVNULL, process_group=0)
-        theirs.close()
-        os.close(lifeline_end)
-        os.close(shared)
+        try:
+            self._process, self.standing = start(theirs, lifeline_end)
+        except BaseException:
+            self.connection.close()
+            os.close(self._lifeline)
+            raise
+        finally:
+            theirs.close()
+            os.close(lifeline_end)
         self.connection.setblocking(False)
-        self._send(dumps(origin))
 
     def assign(self, work: Work) -> None:
         order = work.order
@@ -120,7 +146,7 @@ class ProcessMember:
         recipe = None if self._recipe == order.number else order.recipe.pickle
         self._recipe = order.number
         self.work = work
-        self._send(dumps(Batch(work.number, recipe, order.recipe.files, items)))
+        self.send(dumps(Batch(work.number, recipe, order.recipe.files, items)))
 
     def receive(self) -> list[Message]:
         """What has come. `hung_up` is set when nothing more will."""
@@ -143,7 +169,8 @@ class ProcessMember:
                     return
                 del self._leaving[:sent]
 
-    def _send(self, body: bytes) -> None:
+    def send(self, body: bytes) -> None:
+        """Send a message."""
         self._leaving += framed(body)
         self.push()
 
@@ -170,9 +197,46 @@ class ProcessMember:
             self.kill()
             self._process.wait()
         self.connection.close()
+        # As it was left. The page of memory is given back: it is a descriptor, and would keep a later map from forking.
+        self.standing = [self.standing[place] for place in (BATCH, POSITION, STARTED)]
         if self._lifeline >= 0:
             os.close(self._lifeline)
             self._lifeline = -1
+
+
+def interpreter(lane: int, origin: Origin) -> ProcessMember:
+    """A worker that is an interpreter of its own."""
+    member = ProcessMember(lane, _start_interpreter)
+    member.send(dumps(origin))
+    return member
+
+
+def forked(lane: int, origin: Origin, waiting: forking.Disturbances) -> ProcessMember:
+    """A worker that is a copy of this process; see `forking.forked` for when that can be, and for `waiting`."""
+
+    def start(end: socket.socket, lifeline: int) -> tuple[Process, Standing]:
+        standing = _nowhere(mmap.mmap(-1, STANDING_BYTES))
+        return forking.forked(end, lifeline, standing, origin, waiting), standing
+
+    return ProcessMember(lane, start)
+
+
+def _start_interpreter(end: socket.socket, lifeline: int) -> tuple[Process, Standing]:
+    shared = _shared_page()
+    try:
+        standing = _nowhere(mmap.mmap(shared, STANDING_BYTES))
+        inherited = (end.fileno(), lifeline, shared)
+        command = [sys.executable, "-m", "windrow.mapping.worker", *map(str, inherited)]
+        process = subprocess.Popen(command, pass_fds=inherited, stdin=subprocess.DEVNULL, process_group=0)
+    finally:
+        os.close(shared)
+    return process, standing
+
+
+def _nowhere(page: mmap.mmap) -> Standing:
+    standing = memoryview(page).cast("d")
+    standing[BATCH] = standing[POSITION] = NOWHERE
+    return standing
 
 
 def _shared_page() -> int:
@@ -180,6 +244,8 @@ def _shared_page() -> int:
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("windrow-standing")
     else:
+        import tempfile
+
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
     os.ftruncate(descriptor, STANDING_BYTES)

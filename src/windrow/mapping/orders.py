@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from windrow.mapping.execution import Recipe
 from windrow.mapping.stretches import BatchSize, Block
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 Landing = Callable[[list[Block]], list[Block]]
 """Makes blocks durable, all in one transaction, and returns them as the caller is to see them."""
@@ -94,6 +96,8 @@ class CallOrder(Order):
     """One submitted call, and its future."""
 
     def __init__(self, number: int, recipe: PortableRecipe) -> None:
+        from concurrent.futures import Future  # brings `logging`, which a map does without
+
         super().__init__(number, recipe, Patience(), BatchSize(1))
         self.future: Future[Any] = Future()
 

@@ -24,9 +24,10 @@ from typing import Literal
 from windrow.clock import Clock
 from windrow.errors import UsageError, WindrowError
 from windrow.mapping.backlog import Backlog
-from windrow.mapping.execution import BATCH, POSITION, STARTED, Part
+from windrow.mapping.execution import BATCH, POSITION, STARTED, Part, Recipe
+from windrow.mapping.forking import MOST_FORKED, may_fork, undisturbed
 from windrow.mapping.functions import origin
-from windrow.mapping.members import Member, Message, ProcessMember, ThreadMember, Work
+from windrow.mapping.members import Member, Message, ProcessMember, ThreadMember, Work, forked, interpreter
 from windrow.mapping.messages import Arrived, Unreadable, Unusable
 from windrow.mapping.orders import Order
 from windrow.mapping.outcomes import CannotTravel, TimedOut, WorkerDied, WorkersUnusable
@@ -68,16 +69,37 @@ class Supervisor:
         self._posting = threading.Lock()
         self._over = False
         self._ending: Literal["no", "when idle", "now"] = "no"
-        self._selector = selectors.DefaultSelector()
-        self._bell, self._ring = socket.socketpair()
         self._thread = threading.Thread(target=self._live, name="windrow-map", daemon=daemon)
+
+    def fork(self, count: int, recipe: Recipe) -> None:
+        """Fork so many workers for that recipe, where that is safe. To be called before `start`, or not at all."""
+        if count > MOST_FORKED or not may_fork(recipe, self._origin):
+            return
+        with undisturbed() as waiting, suppress(OSError):  # no room for more processes: what is there must do
+            for lane in range(count):
+                self._members[lane] = forked(lane, self._origin, waiting)
 
     def start(self) -> None:
         """Begin to work."""
+        # Not before: what is open when workers are forked would keep them from being forked.
+        self._selector = selectors.DefaultSelector()
+        self._bell, self._ring = socket.socketpair()
+        for member in self._members.values():
+            if isinstance(member, ProcessMember):
+                self._listen_to(member)
         for end in (self._bell, self._ring):
             end.setblocking(False)
         self._selector.register(self._bell, selectors.EVENT_READ, self._hear_bell)
         self._thread.start()
+
+    def abandon(self) -> None:
+        """What was interrupted while it started is ended."""
+        if self._thread.ident is not None:
+            self.end_soon(when_idle=False)
+            return
+        for member in self._members.values():
+            member.kill()
+            member.close(0.0)
 
     def number(self) -> int:
         """A number no other order of this supervisor has."""
@@ -234,7 +256,8 @@ class Supervisor:
         """Starting processes takes each of them a core: no more at once than there are, none for a moment's work."""
         if self.kind == "threads" or len(self._members) < self._cores:
             return True
-        starting = sum(1 for member in self._members.values() if not member.ready)
+        # One that was forked and has had nothing to do yet is not starting: it waits.
+        starting = sum(1 for member in self._members.values() if member.work is not None and not member.ready)
         return starting < self._cores and self._backlog.seconds(lane) > START_SECONDS
 
     def _employ(self, lane: int, member: Member | None) -> None:
@@ -264,9 +287,12 @@ class Supervisor:
     def _hire(self, lane: int) -> Member:
         if self.kind == "threads":
             return ThreadMember(lane, self._clock, self._hear_thread)
-        member = ProcessMember(lane, self._origin)
-        self._selector.register(member.connection, selectors.EVENT_READ, partial(self._hear_process, member))
+        member = interpreter(lane, self._origin)
+        self._listen_to(member)
         return member
+
+    def _listen_to(self, member: ProcessMember) -> None:
+        self._selector.register(member.connection, selectors.EVENT_READ, partial(self._hear_process, member))
 
     def _watch_for_room(self, member: Member) -> None:
         if isinstance(member, ProcessMember) and not member.hung_up:

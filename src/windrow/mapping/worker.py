@@ -1,4 +1,4 @@
-"""The main function of a worker process; see `members` for how it is started.
+"""What a worker process does; see `members` for how it is started, `forking` for when it is forked instead.
 
 It leads a process group of its own: a Ctrl-C at the terminal reaches the caller's process only, which decides what it
 means, and what the function has started in processes of its own can be ended together with the worker.
@@ -13,34 +13,42 @@ import signal
 import socket
 import sys
 import threading
-from typing import Any
+from typing import Any, NoReturn
 
 from windrow.clock import Clock, SystemClock
 from windrow.mapping import execution
-from windrow.mapping.execution import Flusher, Part, Recipe, Report, Standing
+from windrow.mapping.execution import STANDING_BYTES, Flusher, Part, Recipe, Report, Standing
 from windrow.mapping.frames import framed, read_frame
-from windrow.mapping.functions import Loader, Origin, loads_here
+from windrow.mapping.functions import Loader, loads_here
 from windrow.mapping.messages import Batch, pack_part, pack_unusable
 from windrow.mapping.stretches import Caught
 
 ORPHANED = 3
-STANDING_BYTES = 24
 
 
 def main() -> None:
-    """Run batches until the caller's process closes the pipe (exit status 0) or is gone."""
+    """An interpreter of its own: its arguments are the numbers of the descriptors it was given."""
     pipe, lifeline, shared = (int(argument) for argument in sys.argv[1:4])
     for descriptor in (pipe, lifeline, shared):
         os.set_inheritable(descriptor, False)
-    threading.Thread(target=_follow_into_death, args=(lifeline,), name="windrow-lifeline", daemon=True).start()
+    _mind(lifeline)
     end = socket.socket(fileno=pipe)
     first = read_frame(end)
-    if first is not None:
-        standing = memoryview(mmap.mmap(shared, STANDING_BYTES)).cast("d")
-        _Desk(end, loads_here(first), standing, SystemClock()).work()
-    _flush_output()
-    # Not sys.exit: a function's threads must not keep the process.
-    os._exit(0)
+    if first is None:
+        os._exit(0)
+    standing = memoryview(mmap.mmap(shared, STANDING_BYTES)).cast("d")
+    os.close(shared)
+    _Desk(end, Loader(loads_here(first)), standing, SystemClock()).work()
+
+
+def work_forked(end: socket.socket, lifeline: int, standing: Standing, loader: Loader) -> NoReturn:
+    """A copy of the caller's process, which has been rid of what is the caller's."""
+    _mind(lifeline)
+    _Desk(end, loader, standing, SystemClock()).work()
+
+
+def _mind(lifeline: int) -> None:
+    threading.Thread(target=_follow_into_death, args=(lifeline,), name="windrow-lifeline", daemon=True).start()
 
 
 def _follow_into_death(lifeline: int) -> None:
@@ -55,16 +63,16 @@ def _follow_into_death(lifeline: int) -> None:
 class _Desk:
     """Takes batches from the pipe, one at a time, and reports on them."""
 
-    def __init__(self, end: socket.socket, origin: Origin, standing: Standing, clock: Clock) -> None:
+    def __init__(self, end: socket.socket, loader: Loader, standing: Standing, clock: Clock) -> None:
         self._end = end
         self._standing = standing
         self._clock = clock
-        self._loader = Loader(origin)
+        self._loader = loader
         self._recipe: Recipe | None = None
         self._flusher = Flusher()
 
-    def work(self) -> None:
-        """Until the pipe is closed."""
+    def work(self) -> NoReturn:
+        """Run batches until the caller's process closes the pipe, then exit with status 0."""
         self._loader.enter()
         self._flusher.start()
         while (frame := read_frame(self._end)) is not None:
@@ -72,6 +80,9 @@ class _Desk:
             items = self._unpacked(batch)
             if items is not None and self._recipe is not None:
                 self._run(batch.number, self._recipe, items)
+        flush_output()
+        # Not sys.exit: a function's threads must not keep the process.
+        os._exit(0)
 
     def _unpacked(self, batch: Batch) -> list[Any] | None:
         """The batch's items; None where they or their function cannot be loaded, which is told."""
@@ -94,7 +105,7 @@ class _Desk:
         execution.run(recipe, items, report, self._standing, number, self._clock)
         self._flusher.watch(None)
         # The supervisor may kill an idle worker at any time: what the function printed should be out by then.
-        _flush_output()
+        flush_output()
         report.flush(last=True)
 
     def _send_part(self, part: Part) -> None:
@@ -105,7 +116,8 @@ class _Desk:
             self._end.sendall(framed(body))
 
 
-def _flush_output() -> None:
+def flush_output() -> None:
+    """Write out what was printed."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, OSError, ValueError):
             stream.flush()
