@@ -171,7 +171,7 @@ def observe(state: Adaptive, seen: Observation, now: float) -> Adaptive:
         return _cut(state, SOFT_CUT, seen, now) if state.rate > floor else state
     if _may_come_late(state, now):
         return _corrected(state, seen)
-    if seen.entered and seen.waited * 2 >= seen.entered and not _is_slow(state, 1.5):
+    if seen.entered and seen.waited * (2 if state.ceiling else 8) >= seen.entered and not _is_slow(state, 1.5):
         return _grown(state, passed, now)
     return state
 
