@@ -98,7 +98,7 @@ def test_a_command_that_fails_in_a_group_leaves_the_store_as_if_it_had_not_been_
 def test_whoever_lost_the_lease_writes_nothing(bench: Bench, command: Callable[[Held], Command], heir: str) -> None:
     bench.begin(["a"])
     zombie = bench.claim("w1")
-    bench.clock.forward(LEASE_SECONDS + 1)
+    bench.wait(LEASE_SECONDS + 1)
     assert bench.claim(heir).fence == zombie.fence + 1
     before = contents(bench.database)
     assert is_lost(bench.say(command(held(zombie))))
@@ -108,7 +108,7 @@ def test_whoever_lost_the_lease_writes_nothing(bench: Bench, command: Callable[[
 def test_a_sign_of_life_renews_no_lease_that_was_lost(bench: Bench) -> None:
     bench.begin(["a"])
     zombie = bench.claim("w1")
-    bench.clock.forward(LEASE_SECONDS + 1)
+    bench.wait(LEASE_SECONDS + 1)
     bench.claim("w2")
     before = contents(bench.database)
     assert bench.say(Renew("w1", [held(zombie)], [Counts(requests=3)])) == Lapsed([zombie.partition])

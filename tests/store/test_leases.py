@@ -7,7 +7,7 @@ import pytest
 from tests.support.bench import Bench, held, is_lost
 from windrow.job import Limits
 from windrow.store.context import LEASE_SECONDS
-from windrow.store.messages import Commit, Counts, Finished, Lapsed, Release, Renew, Unseen, Wait
+from windrow.store.messages import Claim, Commit, Counts, Finished, Lapsed, Release, Renew, Unseen, Wait
 
 
 def test_each_partition_goes_to_one_worker(bench: Bench) -> None:
@@ -29,7 +29,7 @@ def test_pending_to_leased_to_done(bench: Bench) -> None:
 def test_a_fence_grows_at_each_claim_and_the_old_one_writes_nothing(bench: Bench) -> None:
     bench.begin(["a"])
     zombie = bench.claim("w1")
-    bench.clock.forward(LEASE_SECONDS + 1)
+    bench.wait(LEASE_SECONDS + 1)
     heir = bench.claim("w2")
     assert heir.fence == zombie.fence + 1
     for command in (
@@ -56,9 +56,9 @@ def test_commits_and_signs_of_life_renew_a_lease(bench: Bench) -> None:
     bench.begin(["a"])
     lease = bench.claim("w1")
     for _ in range(3):
-        bench.clock.forward(LEASE_SECONDS * 0.9)
+        bench.wait(LEASE_SECONDS * 0.9)
         bench.save(lease, "1")
-        bench.clock.forward(LEASE_SECONDS * 0.9)
+        bench.wait(LEASE_SECONDS * 0.9)
         assert bench.say(Renew("w1", [held(lease)], [Counts()])) == Lapsed([])
         bench.save(lease, "1")
     assert isinstance(bench.nothing_to_claim("w2"), Wait)
@@ -67,7 +67,7 @@ def test_commits_and_signs_of_life_renew_a_lease(bench: Bench) -> None:
 def test_an_expired_lease_is_found_by_another_workers_sign_of_life(bench: Bench) -> None:
     bench.begin(["a"])
     bench.claim("w1")
-    bench.clock.forward(LEASE_SECONDS + 1)
+    bench.wait(LEASE_SECONDS + 1)
     bench.say(Renew("w2", [], []))
     row = bench.state("a")
     assert (row.state, row.deaths, row.worker) == ("pending", 1, None)
@@ -82,7 +82,7 @@ def test_a_failed_attempt_comes_back_later_and_fails_for_good_after_the_limit(be
         assert bench.fail(lease) == "pending"
         delays.append(bench.state("a").not_before - bench.clock.now())
         assert isinstance(bench.nothing_to_claim(), Wait)
-        bench.clock.forward(delays[-1])
+        bench.wait(delays[-1])
     assert 0 < delays[0] < delays[1]
     assert bench.fail(bench.claim()) == "failed"
     assert bench.state("a").reason == "because"
@@ -98,7 +98,7 @@ def test_an_attempt_that_saved_something_new_does_not_count(bench: Bench) -> Non
     lease = bench.claim()
     bench.save(lease, "9")  # not new
     assert bench.fail(lease) == "pending"
-    bench.clock.forward(1000)
+    bench.wait(1000)
     assert bench.fail(bench.claim()) == "failed"
 
 
@@ -106,9 +106,9 @@ def test_a_parked_partition_comes_back_in_its_time_at_no_cost(bench: Bench) -> N
     bench.begin(["a"], limits=Limits(attempts=1))
     assert bench.fail(bench.claim(), "parked", 120.0) == "pending"
     assert bench.state("a").failures == 0
-    bench.clock.forward(119)
+    bench.wait(119)
     assert isinstance(bench.nothing_to_claim(), Wait)
-    bench.clock.forward(1)
+    bench.wait(1)
     assert bench.claim().key == "a"
 
 
@@ -176,3 +176,13 @@ def test_the_largest_of_the_last_run_goes_first(bench: Bench) -> None:
     bench.finish()
     bench.begin(["a", "b", "c"])
     assert [bench.claim(f"w{n}").key for n in range(3)] == ["b", "c", "a"]
+
+
+def test_a_supervisor_that_slept_takes_nobodys_lease(bench: Bench) -> None:
+    bench.begin(["a"])
+    lease = bench.claim("w1")
+    bench.clock.forward(10 * LEASE_SECONDS)
+    assert isinstance(bench.say(Claim("w2", idle=True)), Wait)
+    assert bench.save(lease, "1").state == "leased"
+    bench.wait(LEASE_SECONDS + 1)
+    assert bench.claim("w2").fence == lease.fence + 1

@@ -15,7 +15,7 @@ def test_a_record_lands_once_and_is_updated(bench: Bench) -> None:
     run = bench.begin(["a", "b"])
     first, second = bench.claim(), bench.claim()
     assert bench.save(first, "1", "2").new == 2
-    bench.clock.forward(5)
+    bench.wait(5)
     assert bench.save(second, "2", "3").new == 1
     records = bench.records()
     assert [record["id"] for record in records] == ["1", "2", "3"]
@@ -76,7 +76,7 @@ def test_less_than_reported_is_tried_again_and_then_incomplete(bench: Bench) -> 
     bench.begin(["a"])
     assert bench.save(bench.claim(), "1", "2", last=True, reported=3).state == "pending"
     assert bench.save(bench.claim(), last=True, reported=3).state == "pending"
-    bench.clock.forward(1000)
+    bench.wait(1000)
     answer = bench.save(bench.claim(), last=True, reported=3)
     assert answer.state == "incomplete"
     bench.finish()
@@ -311,7 +311,7 @@ def test_what_a_failed_partition_is_known_to_have_is_missing(bench: Bench) -> No
     bench.say(Commit(held(lease), rows=[("1", {"id": "1"})], reported=5))
     bench.fail(lease)
     while (row := bench.state("a")).state == "pending":
-        bench.clock.forward(1000)
+        bench.wait(1000)
         bench.fail(bench.claim())
     bench.finish()
     assert (row.state, bench.run_row().missing) == ("failed", 4)

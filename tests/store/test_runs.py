@@ -334,7 +334,7 @@ def ended_in_three_ways(bench: Bench) -> int:
 
 def test_all_that_failed_or_is_incomplete_is_reopened(bench: Bench) -> None:
     run = ended_in_three_ways(bench)
-    bench.clock.forward(1000)
+    bench.wait(1000)
     used_up = {"failures": 4, "deaths": 2, "reopened": 1, "not_before": bench.clock.now() + 999}
     with transaction(bench.database) as connection:
         connection.execute(update(partition_table).values(**used_up))

@@ -56,6 +56,7 @@ class Keeper:
         self._connection: Connection = engine.connect()
         self._context = context
         self._clock = clock
+        self._last = clock.now()
         self._carry_out: Mapping[type, Callable[[Transaction, Any], Answer]] = {
             Hello: _hello,
             Claim: _claim,
@@ -87,9 +88,14 @@ class Keeper:
 
     def transact(self, work: Callable[[Transaction], Result]) -> Result:
         """Do `work` in one transaction and commit it; roll back and raise what it raises."""
-        tx = Transaction(self._connection, self._clock.now(), self._context)
+        now = self._clock.now()
+        tx = Transaction(self._connection, now, self._context)
+        asleep, self._last = now - self._last, now
         try:
             with self._connection.begin():
+                if asleep > self._context.lease_seconds / 2:
+                    # Nobody could renew while this process was stopped (a laptop's lid, a debugger, a full disk).
+                    leases.prolong(tx, asleep)
                 result = work(tx)
                 _add_totals(tx)
         except BaseException:

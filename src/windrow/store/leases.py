@@ -208,6 +208,12 @@ _LAPSED = Prepared(
 )
 
 
+def prolong(tx: Transaction, seconds: float) -> None:
+    """Give all leases that much more time."""
+    longer = update(partitions).where(partitions.c.run == tx.context.run, partitions.c.state == "leased")
+    tx.connection.execute(longer.values(lease_until=partitions.c.lease_until + seconds))
+
+
 def bury(tx: Transaction, worker: str, cause: str, *, blameless: bool) -> None:
     """A worker's process has ended: take its partitions back."""
     rows = tx.connection.execute(
