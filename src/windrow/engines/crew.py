@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from windrow.clock import Clock
+from windrow.engines.memory import keep_memory_of_pages
 from windrow.events import Listener, nobody
 from windrow.fetch.http import HttpTransport
 from windrow.gate import Gate
@@ -113,6 +114,7 @@ async def building(
     job: Job, *, name: str, slots: int, send: Send, clock: Clock, listener: Listener = nobody
 ) -> AsyncGenerator[Built]:
     """A worker of the running loop, as long as the context lasts."""
+    keep_memory_of_pages()
     port = StorePort(send)
     transport = HttpTransport(job.limits, clock)
     gate = Gate(
