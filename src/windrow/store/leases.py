@@ -75,8 +75,16 @@ def claim(
     row = _take_pending(tx, worker, idle=idle)
     if row is None and (expire(tx) or _settle_lazy(tx, is_covered)):
         row = _take_pending(tx, worker, idle=idle)
-    if row is None:
-        return None
+    return None if row is None else _leased(tx, row)
+
+
+def claim_ready(tx: Transaction, worker: str) -> Lease | None:
+    """The next partition for a worker that is not idle, of those that are neither lazy nor somebody's."""
+    row = _take_pending(tx, worker, idle=False)
+    return None if row is None else _leased(tx, row)
+
+
+def _leased(tx: Transaction, row: PartitionRow) -> Lease:
     _forget_invalid(tx, row)
     return Lease(
         partition=row.id,
