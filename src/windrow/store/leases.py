@@ -20,7 +20,7 @@ from sqlalchemy import Update, bindparam, delete, exists, func, insert, select, 
 from windrow.politeness.retry import before_attempt
 from windrow.store.context import Transaction
 from windrow.store.messages import Counts, Ended, Held, Lapsed, Lease, Lost, Release, Renew, Wait
-from windrow.store.rows import Prepared
+from windrow.store.prepared import Prepared
 from windrow.store.tables import claims, invalid, partitions, workers
 
 SUSPECT_DEATHS = 2

@@ -23,7 +23,8 @@ from windrow.partitions import Partition
 from windrow.store.context import Transaction
 from windrow.store.leases import PartitionRow, claim_ready, end, give_up_attempt, held
 from windrow.store.messages import Child, Commit, Committed, Keys, Lost, Unseen
-from windrow.store.rows import Prepared, upsert
+from windrow.store.prepared import Prepared
+from windrow.store.rows import upsert
 from windrow.store.tables import claims, invalid, partitions, runs, sightings
 
 SHORTFALL_ATTEMPTS = 2
@@ -261,9 +262,7 @@ def _too_many_invalid(tx: Transaction, count: int) -> str | None:
     return None if most is None or count <= most else f"{count} invalid records, the job allows {most}"
 
 
-def _end_attempt(
-    tx: Transaction, row: PartitionRow, command: Commit, values: dict[str, Any]
-) -> tuple[str, str | None]:
+def _end_attempt(tx: Transaction, row: PartitionRow, command: Commit, values: dict[str, Any]) -> tuple[str, str | None]:
     """The last batch of an attempt is saved: what the partition becomes, and why. `values`: its counters with it."""
     if command.children is not None:
         _plant(tx, row.id, command.children)
