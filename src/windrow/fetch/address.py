@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, unquote_to_bytes, urlencode, urljoin, urlsplit, urlunsplit
 
@@ -49,6 +50,12 @@ class Origin(NamedTuple):
 
 def origin(url: str) -> Origin:
     """The origin of a clean address."""
+    end = url.find("/", len("https://"))
+    return _origin(url if end < 0 else url[:end])
+
+
+@lru_cache(maxsize=256)
+def _origin(url: str) -> Origin:
     parts = urlsplit(url)
     return Origin(parts.scheme, parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme])
 
