@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from windrow.clock import Clock
 from windrow.engines.memory import keep_memory_of_pages
 from windrow.events import Listener, nobody
-from windrow.fetch.http import HttpTransport
 from windrow.gate import Gate
 from windrow.job import Job
+from windrow.session.factory import over_http
 from windrow.store.messages import Answer, Command, Hold
 from windrow.store.port import Send, StorePort
 from windrow.worker import Worker, WorkerParts
@@ -116,7 +116,7 @@ async def building(
     """A worker of the running loop, as long as the context lasts."""
     keep_memory_of_pages()
     port = StorePort(send)
-    transport = HttpTransport(job.limits, clock)
+    transport = over_http(job.limits, clock)
     gate = Gate(
         port,
         user_agent=job.user_agent,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     BigInteger,
@@ -18,12 +18,15 @@ from sqlalchemy import (
     inspect,
     text,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.dml import Insert
 
 from windrow.errors import StoreError, WindrowError
 from windrow.records import MOST_COLUMNS, OWN_COLUMNS, Kind, RecordType, Row, kind_of
 from windrow.store.prepared import Prepared
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 
 class _Flag(Boolean):
@@ -48,7 +51,12 @@ class TooManyColumns(WindrowError):
 
 def upsert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
     """An INSERT that knows ON CONFLICT, in the connection's dialect."""
-    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table)
+    # Imported here: it is the largest part of the database library, and nearly every store does without.
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert(table)
 
 
 class RecordTable:
