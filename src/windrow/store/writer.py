@@ -59,9 +59,13 @@ class Writer:
 
     async def send(self, command: Command) -> Answer:
         """`submit` for a running event loop: what a StorePort needs."""
+        return await self.ask(command)
+
+    def ask(self, command: Command) -> asyncio.Future[Answer]:
+        """As `send`, without a task that waits; call it in the event loop that is to have the answer."""
         reply: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._put(command, reply)
-        return await reply
+        return reply
 
     def _waited_for(self, item: Command | Callable[[Keeper], Any]) -> Future[Any]:
         future: Future[Any] = Future()
