@@ -57,7 +57,11 @@ class RecordType:
 
     def row(self, record: object) -> Row:
         """Validate `record` and flatten it. Raises InvalidRecord with the reason."""
-        row = {str.__str__(name): _storable(name, value) for name, value in self._fields(record).items()}
+        row = {
+            # What nearly every value is needs no look at what else it might be.
+            str.__str__(name): value if type(value) is str and value.isascii() else _storable(name, value)
+            for name, value in self._fields(record).items()
+        }
         for name in self.key:
             if row.get(name) in (None, ""):
                 raise InvalidRecord(f"the key column {name!r} is empty")

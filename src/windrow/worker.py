@@ -242,12 +242,17 @@ class WorkerParts:
 
 
 class Attempt:
-    """One attempt at one partition, with one session."""
+    """One attempt at one partition, with one session.
 
-    def __init__(self, lease: Lease, parts: WorkerParts) -> None:
+    With `claiming` it asks for the worker's next partition as it leaves this one; `following` is what it was given.
+    """
+
+    def __init__(self, lease: Lease, parts: WorkerParts, *, claiming: bool = False) -> None:
         self.lease = lease
+        self.following: Lease | None = None
         self.held = Held(lease.partition, lease.fence)
         self._parts = parts
+        self._claiming = claiming
         self._partition = LeasedPartition(lease, parts.job, parts.port)
         self._rows: list[tuple[str, Row]] = []
         self._invalid: list[tuple[str, str]] = []
@@ -315,6 +320,8 @@ class Attempt:
                     await self._take(record)
                     if self._stopping:
                         break
+            # What has gathered leaves with the end of the attempt, even if other sessions have their turn before.
+            self._cancel_soon()
         except (Exception, asyncio.CancelledError):
             raise
         except BaseException as error:
@@ -342,12 +349,15 @@ class Attempt:
 
     def _flush_now(self) -> asyncio.Task[None]:
         """Commit what has gathered; the commit under way, if there is one, is followed by another."""
-        if self._soon is not None:
-            self._soon.cancel()
-            self._soon = None
+        self._cancel_soon()
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.create_task(self._flush())
         return self._flushing
+
+    def _cancel_soon(self) -> None:
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
 
     async def _flush(self) -> None:
         try:
@@ -382,8 +392,7 @@ class Attempt:
 
     async def _settle(self, why: Release | None) -> tuple[str, str | None]:
         self._ending = True
-        if self._soon is not None:
-            self._soon.cancel()
+        self._cancel_soon()
         if self._flushing is not None:
             await self._flushing
         if self._cause is not None:
@@ -391,9 +400,12 @@ class Attempt:
         port = self._parts.port
         if why is None:
             partition = self._partition
-            commit = self._commit(last=True, capped=partition.capped, children=partition.children)
+            commit = self._commit(
+                last=True, claiming=self._claiming, capped=partition.capped, children=partition.children
+            )
             committed = await port.commit(commit)
             self._saved += committed.new
+            self.following = committed.following
             return committed.state, committed.reason
         if self._rows or self._invalid:
             self._saved += (await port.commit(self._commit())).new
@@ -501,7 +513,10 @@ class Worker:
             if isinstance(answer, Finished):
                 return
             if isinstance(answer, Lease):
-                await self._attempt(answer)
+                following = await self._attempt(answer, claiming=True)
+                while following is not None:
+                    # No other task runs in between: to them the worker is never idle.
+                    following = await self._attempt(following, claiming=True)
             else:
                 await self._pause(answer.seconds)
 
@@ -515,7 +530,7 @@ class Worker:
             if not self._attempts and not self._claims:
                 answer = await self._claim(idle=True)
                 if isinstance(answer, Lease) and answer.alone:
-                    await self._attempt(answer)
+                    await self._attempt(answer, claiming=False)
                     return Wait(0.0)
                 return answer
         return await self._claim(idle=False)
@@ -529,16 +544,18 @@ class Worker:
         finally:
             self._claims -= 1
 
-    async def _attempt(self, lease: Lease) -> None:
-        attempt = Attempt(lease, self._parts)
+    async def _attempt(self, lease: Lease, *, claiming: bool) -> Lease | None:
+        """One attempt; the next lease, where one was claimed as it ended."""
+        attempt = Attempt(lease, self._parts, claiming=claiming)
         if self._stopping.is_set():
             await attempt.decline()
-            return
+            return None
         self._attempts.add(attempt)
         try:
             await attempt.run()
         finally:
             self._attempts.discard(attempt)
+        return attempt.following
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

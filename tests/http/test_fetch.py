@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import random
 import tracemalloc
 import zlib
 from typing import TYPE_CHECKING
@@ -119,6 +120,34 @@ def test_several_gzip_members_are_one_body_and_padding_is_none() -> None:
 def test_an_endless_row_of_gzip_members_is_given_up() -> None:
     with pytest.raises(TooLarge, match="members"):
         Unpacker().unpack(gzip.compress(b"") * 30_000, "gzip", 1_000_000)
+
+
+def test_damaged_streams_are_taken_and_refused_as_zlib_does() -> None:
+    # What unpacks is not the standard library's zlib: it must neither let through nor refuse anything else.
+    source = random.Random("damaged")
+    texts = [b"", b"a", PAGE, bytes(range(256)) * 40, source.randbytes(3_000)]
+    refused = 0
+    for number in range(6_000):
+        stream = zlib.compressobj(source.choice((0, 1, 6, 9)), zlib.DEFLATED, 31, strategy=source.choice((0, 2, 3, 4)))
+        body = bytearray(stream.compress(source.choice(texts)) + stream.flush())
+        for _ in range(number % 3):
+            body[source.randrange(len(body))] ^= 1 << source.randrange(8)
+        cut = bytes(body[: source.randrange(len(body))] if number % 5 == 0 else body)
+        if not cut:
+            continue
+        try:
+            judge = zlib.decompressobj(31)
+            expected = judge.decompress(cut, 1_000_000)
+            whole = judge.eof and not judge.unused_data.startswith(b"\x1f\x8b")
+        except zlib.error:
+            whole = False
+        if whole:
+            assert Unpacker().unpack(cut, "gzip", 1_000_000) == expected
+        else:
+            refused += 1
+            with pytest.raises(Undecodable):
+                Unpacker().unpack(cut, "gzip", 1_000_000)
+    assert 2_000 < refused < 5_000
 
 
 @pytest.mark.parametrize("cut", [1, 8, 9, 200])

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.support.bench import Bench, held, is_lost
 from windrow.job import Limits
+from windrow.records import Row
 from windrow.store.context import LEASE_SECONDS
-from windrow.store.messages import Claim, Commit, Counts, Finished, Lapsed, Release, Renew, Unseen, Wait
+from windrow.store.messages import (
+    Child,
+    Claim,
+    Commit,
+    Committed,
+    Counts,
+    Failure,
+    Finished,
+    Lapsed,
+    Release,
+    Renew,
+    Unseen,
+    Wait,
+)
 
 
 def test_each_partition_goes_to_one_worker(bench: Bench) -> None:
@@ -186,3 +202,78 @@ def test_a_supervisor_that_slept_takes_nobodys_lease(bench: Bench) -> None:
     assert bench.save(lease, "1").state == "leased"
     bench.wait(LEASE_SECONDS + 1)
     assert bench.claim("w2").fence == lease.fence + 1
+
+
+# --- the last commit claims the next -------------------------------------------------------------------------------
+
+
+def test_the_last_commit_gives_its_worker_the_next_partition(bench: Bench) -> None:
+    bench.begin(["a", "b"])
+    first = bench.claim("w1")
+    ended = bench.save(first, "1", last=True, claiming=True)
+    assert (ended.new, ended.state) == (1, "done")
+    assert ended.following is not None
+    assert (ended.following.key, ended.following.fence, ended.following.attempt) == ("b", 1, 1)
+    assert (bench.state("b").state, bench.state("b").worker) == ("leased", "w1")
+    assert bench.save(ended.following, "2", last=True, claiming=True).following is None, "nothing is left"
+    bench.finish()
+
+
+def test_only_a_last_commit_that_asks_for_it_claims(bench: Bench) -> None:
+    bench.begin(["a", "b"])
+    first = bench.claim()
+    assert bench.save(first, "1", claiming=True).following is None
+    assert bench.save(first, "2", last=True).following is None
+    assert bench.state("b").state == "pending"
+
+
+def test_a_last_commit_that_is_lost_or_comes_twice_claims_nothing(bench: Bench) -> None:
+    bench.begin(["a", "b", "c"])
+    first = bench.claim("w1")
+    last = Commit(held(first), rows=[("1", {"id": "1"})], last=True, claiming=True)
+    answer = bench.say(last)
+    assert isinstance(answer, Committed)
+    assert answer.following is not None
+    assert is_lost(bench.say(last)), "its answer was lost, and it is sent again"
+    assert bench.state("c").state == "pending"
+    assert bench.keeper is not None
+    bench.keeper.bury("w1", "signal 9", blameless=False)
+    assert bench.claim("w2").key == "b", "a worker that died before it heard of it has lost nothing"
+
+
+def test_a_last_commit_that_is_refused_claims_nothing(bench: Bench) -> None:
+    bench.begin(["a", "b"])
+    first = bench.claim()
+    rows: list[tuple[str, Row]] = [("1", {"id": "1", "n": 2**70})]
+    assert isinstance(bench.say(Commit(held(first), rows=rows, last=True, claiming=True)), Failure)
+    assert (bench.state("a").state, bench.state("b").state) == ("leased", "pending")
+
+
+@pytest.mark.parametrize(
+    ("ends", "goes_on"),
+    [
+        ({"reported": 5}, "a"),  # it has found something new: its next attempt is ready at once
+        ({"reported": 5, "capped": True}, "b"),
+        ({"children": []}, "b"),
+    ],
+)
+def test_however_a_partition_ends_its_worker_goes_on(bench: Bench, ends: dict[str, Any], goes_on: str) -> None:
+    bench.begin(["a", "b"])
+    following = bench.save(bench.claim(), "1", last=True, claiming=True, **ends).following
+    assert following is not None
+    assert following.key == goes_on
+
+
+def test_what_has_to_wait_or_to_be_alone_is_not_given_with_a_commit(bench: Bench) -> None:
+    bench.begin(["a", "parked", "suspect", "split"])
+    leases = {lease.key: lease for lease in (bench.claim(key) for key in ("w1", "w2", "w3", "w4"))}
+    bench.fail(leases["parked"], "parked", 60.0)
+    assert bench.keeper is not None
+    for worker in ("w3", "w5"):
+        bench.keeper.bury(worker, "signal 9", blameless=False)
+        if worker == "w3":
+            assert bench.claim("w5", idle=False).key == "suspect"
+    bench.save(leases["split"], last=True, children=[Child("lazy", {}, 1)])
+    assert bench.save(leases["a"], "1", last=True, claiming=True).following is None
+    alone = bench.claim("w1", idle=True)
+    assert (alone.key, alone.alone) == ("suspect", True)

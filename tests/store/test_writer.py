@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+import windrow.store.writer
 from tests.support.bench import Bench, held
 from tests.support.clock import ManualClock
 from windrow.errors import StoreUnavailable
@@ -133,6 +134,36 @@ def test_a_large_crowd_is_carried_out_in_several_groups(bench: Bench, writing: O
     assert answers(futures) == [Committed(1, "leased")] * (LARGEST_GROUP + 1)
     assert len(commits) == 2
     assert len(bench.records()) == LARGEST_GROUP + 1
+
+
+def test_once_commands_come_together_a_group_gathers(
+    bench: Bench, writing: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windrow.store.writer, "GATHER_SECONDS", WAIT)  # its end is the end of the writer
+    bench.begin(["a"])
+    lease = bench.claim()
+    writer = writing()
+    gate = Gate(writer)
+    together = [writer.submit(saving(lease, key)) for key in "12"]
+    gate.open()
+    assert answers(together) == [Committed(1, "leased")] * 2
+    commits = commits_of(bench)
+    later = [writer.submit(saving(lease, key)) for key in "345"]
+    assert not wait(later, 0.3, FIRST_COMPLETED).done, "without gathering, the first is answered within a millisecond"
+    writer.stop()
+    assert answers(later) == [Committed(1, "leased")] * 3
+    assert len(commits) == 1
+
+
+def test_a_command_that_comes_alone_waits_for_no_other(
+    bench: Bench, writing: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windrow.store.writer, "GATHER_SECONDS", 10 * WAIT)
+    bench.begin(["a"])
+    lease = bench.claim()
+    writer = writing()
+    for key in "123":
+        assert writer.submit(saving(lease, key)).result(WAIT) == Committed(1, "leased")
 
 
 def test_the_supervisors_work_keeps_its_turn(bench: Bench, writing: Opened) -> None:

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from windrow.clock import Clock
+from windrow.engines.memory import keep_memory_of_pages
 from windrow.events import Listener, nobody
-from windrow.fetch.http import HttpTransport
 from windrow.gate import Gate
 from windrow.job import Job
+from windrow.session.factory import over_http
 from windrow.store.messages import Answer, Command, Hold
 from windrow.store.port import Send, StorePort
 from windrow.worker import Worker, WorkerParts
@@ -113,8 +114,9 @@ async def building(
     job: Job, *, name: str, slots: int, send: Send, clock: Clock, listener: Listener = nobody
 ) -> AsyncGenerator[Built]:
     """A worker of the running loop, as long as the context lasts."""
+    keep_memory_of_pages()
     port = StorePort(send)
-    transport = HttpTransport(job.limits, clock)
+    transport = over_http(job.limits, clock)
     gate = Gate(
         port,
         user_agent=job.user_agent,

@@ -18,11 +18,12 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 
 from windrow.engines.crew import Bulletin, Crew, Stop, worker_name
 from windrow.errors import StoreUnavailable, WindrowError
 from windrow.store.context import LEASE_SECONDS
-from windrow.store.messages import Command, Failure, Finished, Hello
+from windrow.store.messages import Answer, Command, Failure, Finished, Hello
 from windrow.store.relay import Boot, Channel, HostHeld, StopWork, supervisor_end
 
 STILLBORN_WORKERS = 3
@@ -147,22 +148,28 @@ class _Supervisor:
 
     async def _serve(self, worker: _Process) -> None:
         """Take the worker's commands until its pipe closes. Answers go out as they come, in any order."""
-        answering: set[asyncio.Task[None]] = set()
+        unanswered: set[asyncio.Future[Answer]] = set()
         while (taken := await worker.channel.take()) is not None:
             number, command = taken
             worker.last_heard = self._crew.clock.monotonic()
             worker.begun = worker.begun or isinstance(command, Hello)
             self._bulletin.note(worker.name, command)
-            task = asyncio.create_task(self._answer(worker, number, command))
-            answering.add(task)
-            task.add_done_callback(answering.discard)
-        await asyncio.gather(*answering)
+            try:
+                reply = self._crew.writer.ask(command)
+            except StoreUnavailable as error:
+                self._answer(worker, number, Failure(str(error), fatal=True))
+                continue
+            unanswered.add(reply)
+            reply.add_done_callback(unanswered.discard)
+            # No task for each: the answers of one transaction come together, and leave in one write.
+            reply.add_done_callback(partial(self._pass_on, worker, number))
+        await asyncio.gather(*unanswered)
 
-    async def _answer(self, worker: _Process, number: int, command: Command) -> None:
-        try:
-            answer = await self._crew.writer.send(command)
-        except StoreUnavailable as error:
-            answer = Failure(str(error), fatal=True)
+    def _pass_on(self, worker: _Process, number: int, reply: asyncio.Future[Answer]) -> None:
+        if not reply.cancelled():
+            self._answer(worker, number, reply.result())
+
+    def _answer(self, worker: _Process, number: int, answer: Answer) -> None:
         if isinstance(answer, Failure) and answer.fatal:
             self._stop.fail(answer.message)
         worker.finished = worker.finished or isinstance(answer, Finished)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, unquote_to_bytes, urlencode, urljoin, urlsplit, urlunsplit
 
@@ -49,6 +50,12 @@ class Origin(NamedTuple):
 
 def origin(url: str) -> Origin:
     """The origin of a clean address."""
+    end = url.find("/", len("https://"))
+    return _origin(url if end < 0 else url[:end])
+
+
+@lru_cache(maxsize=256)
+def _origin(url: str) -> Origin:
     parts = urlsplit(url)
     return Origin(parts.scheme, parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme])
 
@@ -87,10 +94,10 @@ def join(base: str | None, url: str) -> str:
         raise BadAddress(f"{url!r} is a relative address, and the job has no base_url")
     if url.startswith("//"):
         return f"{urlsplit(base).scheme}:{url}"
-    parts = urlsplit(base)
     path, mark, rest = _path_and_rest(url)
-    below = f"{parts.path.rstrip('/')}/{path.lstrip('/')}" if path else parts.path or "/"
-    return f"{urlunsplit((parts.scheme, parts.netloc, below, '', ''))}{mark}{rest}"
+    root, top = _root_and_path(base)
+    below = f"{top.rstrip('/')}/{path.lstrip('/')}" if path else top or "/"
+    return f"{root}{below}{mark}{rest}"
 
 
 def resolve(base: str, reference: str) -> str:
@@ -140,6 +147,12 @@ def _text(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
+
+
+@lru_cache(maxsize=64)
+def _root_and_path(base: str) -> tuple[str, str]:
+    parts = urlsplit(base)
+    return f"{parts.scheme}://{parts.netloc}", parts.path
 
 
 def _path_and_rest(url: str) -> tuple[str, str, str]:

@@ -7,13 +7,20 @@ from random import Random
 
 from windrow.clock import Clock
 from windrow.events import Listener
-from windrow.fetch.http import HttpTransport
 from windrow.fetch.transport import Transport
 from windrow.gate import Gate
 from windrow.job import Job, Limits
 from windrow.session.session import Session, SessionSettings
 
 OpenTransport = Callable[[Limits, Clock], Transport]
+
+
+def over_http(limits: Limits, clock: Clock) -> Transport:
+    """A transport of its own for one session."""
+    # Imported here: whoever only names sessions (a job in the supervisor of worker processes) needs no HTTP library.
+    from windrow.fetch.http import HttpTransport
+
+    return HttpTransport(limits, clock)
 
 
 class SessionFactory:
@@ -30,7 +37,7 @@ class SessionFactory:
         listener: Listener,
         *,
         random: Random | None = None,
-        transport: OpenTransport = HttpTransport,
+        transport: OpenTransport = over_http,
     ) -> None:
         self._job = job
         self._gate = gate

@@ -61,16 +61,12 @@ class Selection:
 
     def first(self, selector: str) -> Element | None:
         """The first element that matches, None where there is none."""
-        page = self._page
-        try:
-            node = self._below.css_first(selector)
-        except SelectolaxError as error:
-            raise PageError(f"{page.url}: {selector!r} is no valid CSS selector") from error
-        return None if node is None else Element(node, page)
+        node = self._first(selector)
+        return None if node is None else Element(node, self._page)
 
     def has(self, selector: str) -> bool:
         """Whether an element matches."""
-        return self.first(selector) is not None
+        return self._first(selector) is not None
 
     def one(self, selector: str) -> Element:
         """The first element that matches; raises PageError where there is none."""
@@ -87,6 +83,12 @@ class Selection:
         """The absolute http(s) addresses that the matching elements' `href` lead to, in document order."""
         found = (element.url(default=None) for element in self.css(selector))
         return [url for url in found if url is not None and url.startswith(("http://", "https://"))]
+
+    def _first(self, selector: str) -> LexborNode | None:
+        try:
+            return self._below.css_first(selector)
+        except SelectolaxError as error:
+            raise PageError(f"{self._page.url}: {selector!r} is no valid CSS selector") from error
 
 
 class Element(Selection):
@@ -404,9 +406,9 @@ def _gather(root: LexborNode, pieces: list[str]) -> None:
 
 
 def _text_of_first(within: Selection, selector: str, default: Any) -> Any:
-    found = within.first(selector)
+    found = within._first(selector)
     if found is not None:
-        return text_of(found._node)
+        return text_of(found)
     if default is _REQUIRED:
         raise PageError(f"{within._page.url}: nothing matches {selector!r}")
     return default

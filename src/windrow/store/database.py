@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, make_url, select
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, NoSuchModuleError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from windrow.errors import StoreError
@@ -177,7 +177,11 @@ def _set_up_writer(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> N
 
 def _begin_immediately(connection: Connection) -> None:
     # The driver's own BEGIN (deferred, and not before DDL) is switched off above: the write lock is taken at once.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    # By the driver itself: through SQLAlchemy this one statement takes as long as all that a small commit consists of.
+    try:
+        connection.connection.cursor().execute("BEGIN IMMEDIATE")
+    except sqlite3.Error as error:
+        raise DBAPIError.instance("BEGIN IMMEDIATE", (), error, sqlite3.Error, dialect=connection.dialect) from error
 
 
 def _connect_read_only(path: Path) -> sqlite3.Connection:

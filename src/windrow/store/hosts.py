@@ -13,7 +13,8 @@ from windrow.politeness import adaptive
 from windrow.politeness.adaptive import Adaptive, Grant, Observation
 from windrow.politeness.budget import HostBudget, reserve
 from windrow.store.messages import HostNotes
-from windrow.store.rows import Prepared, upsert
+from windrow.store.prepared import Prepared
+from windrow.store.rows import upsert
 from windrow.store.tables import hosts
 
 ROBOTS_LIFETIME = 24 * 3600.0

@@ -40,7 +40,7 @@ from windrow.store.messages import (
     Unseen,
     Wait,
 )
-from windrow.store.rows import Prepared
+from windrow.store.prepared import Prepared
 from windrow.store.tables import runs, workers
 
 Result = TypeVar("Result")

@@ -20,7 +20,7 @@ from sqlalchemy import Update, bindparam, delete, exists, func, insert, select, 
 from windrow.politeness.retry import before_attempt
 from windrow.store.context import Transaction
 from windrow.store.messages import Counts, Ended, Held, Lapsed, Lease, Lost, Release, Renew, Wait
-from windrow.store.rows import Prepared
+from windrow.store.prepared import Prepared
 from windrow.store.tables import claims, invalid, partitions, workers
 
 SUSPECT_DEATHS = 2
@@ -75,8 +75,16 @@ def claim(
     row = _take_pending(tx, worker, idle=idle)
     if row is None and (expire(tx) or _settle_lazy(tx, is_covered)):
         row = _take_pending(tx, worker, idle=idle)
-    if row is None:
-        return None
+    return None if row is None else _leased(tx, row)
+
+
+def claim_ready(tx: Transaction, worker: str) -> Lease | None:
+    """The next partition for a worker that is not idle, of those that are neither lazy nor somebody's."""
+    row = _take_pending(tx, worker, idle=False)
+    return None if row is None else _leased(tx, row)
+
+
+def _leased(tx: Transaction, row: PartitionRow) -> Lease:
     _forget_invalid(tx, row)
     return Lease(
         partition=row.id,

@@ -21,9 +21,10 @@ from sqlalchemy import Row as SqlRow
 
 from windrow.partitions import Partition
 from windrow.store.context import Transaction
-from windrow.store.leases import PartitionRow, end, give_up_attempt, held
+from windrow.store.leases import PartitionRow, claim_ready, end, give_up_attempt, held
 from windrow.store.messages import Child, Commit, Committed, Keys, Lost, Unseen
-from windrow.store.rows import Prepared, upsert
+from windrow.store.prepared import Prepared
+from windrow.store.rows import upsert
 from windrow.store.tables import claims, invalid, partitions, runs, sightings
 
 SHORTFALL_ATTEMPTS = 2
@@ -95,7 +96,8 @@ def commit(tx: Transaction, command: Commit) -> Committed | Lost:
     if too_many is not None:
         return Committed(new, end(tx, row, "failed", **{**values, "reason": too_many}), too_many)
     if command.last:
-        return _end_attempt(tx, row, command, new, values)
+        state, reason = _end_attempt(tx, row, command, values)
+        return Committed(new, state, reason, claim_ready(tx, row.worker) if command.claiming else None)
     _COUNTED.changed(tx.connection, {"holder": row.id, **values})
     return Committed(new, "leased")
 
@@ -260,23 +262,22 @@ def _too_many_invalid(tx: Transaction, count: int) -> str | None:
     return None if most is None or count <= most else f"{count} invalid records, the job allows {most}"
 
 
-def _end_attempt(tx: Transaction, row: PartitionRow, command: Commit, new: int, values: dict[str, Any]) -> Committed:
-    """The last batch of an attempt is saved: what the partition becomes. `values`: its counters with that batch."""
+def _end_attempt(tx: Transaction, row: PartitionRow, command: Commit, values: dict[str, Any]) -> tuple[str, str | None]:
+    """The last batch of an attempt is saved: what the partition becomes, and why. `values`: its counters with it."""
     if command.children is not None:
         _plant(tx, row.id, command.children)
-        return Committed(new, end(tx, row, "split", **values))
+        return end(tx, row, "split", **values), None
     reported, found = values["reported"], values["found"]
     missing = max(0, (reported or 0) - found - _sightless_invalid(tx, row.id, values["invalid"]))
     values |= {"missing": missing, "capped": command.capped}
     if missing == 0 and not (command.capped and reported is None):
-        return Committed(new, end(tx, row, "done", **values))
+        return end(tx, row, "done", **values), None
     if command.capped:
         whole = "does not say how many there are" if reported is None else f"reports {reported}"
         reason = f"the site {whole} and shows {found}, and the partition cannot be split further"
-        return Committed(new, end(tx, row, "incomplete", **values, reason=reason), reason)
+        return end(tx, row, "incomplete", **values, reason=reason), reason
     reason = f"the site reports {reported}, {found} were found"
-    state = give_up_attempt(tx, row, reason, values, most=SHORTFALL_ATTEMPTS, last="incomplete")
-    return Committed(new, state, reason)
+    return give_up_attempt(tx, row, reason, values, most=SHORTFALL_ATTEMPTS, last="incomplete"), reason
 
 
 def _sightless_invalid(tx: Transaction, partition: int, invalid_records: int) -> int:

@@ -89,7 +89,8 @@ class Commit(Struct, frozen=True, tag=True):
     """Save records and counts and renew the lease, in one transaction. → Committed or Lost.
 
     `rows` are (key, row) pairs. With `last` the attempt is over: the partition becomes done or, when the ledger says
-    that something is missing, is tried again or left incomplete; with `children` (not None) it is split.
+    that something is missing, is tried again or left incomplete; with `children` (not None) it is split. With
+    `claiming` besides, the worker is given its next partition in the same transaction, if one is ready.
     """
 
     lease: Held
@@ -99,6 +100,7 @@ class Commit(Struct, frozen=True, tag=True):
     counts: Counts = field(default_factory=Counts)
     reported: int | None = None
     last: bool = False
+    claiming: bool = False
     capped: bool = False
     """The site shows only a part and the partition cannot split further: another attempt would find no more."""
     children: list[Child] | None = None
@@ -197,11 +199,16 @@ class Keys(Struct, frozen=True, tag=True):
 
 
 class Committed(Struct, frozen=True, tag=True):
-    """`new` records were not yet saved in this run. `state` is the partition's, leased while it goes on."""
+    """`new` records were not yet saved in this run. `state` is the partition's, leased while it goes on.
+
+    `following`: the next partition, where the commit asked for one. None says nothing but "ask": only `Claim` waits
+    for what is not ready yet, and finds out that the run is finished.
+    """
 
     new: int
     state: str
     reason: str | None = None
+    following: Lease | None = None
 
 
 class Ended(Struct, frozen=True, tag=True):

@@ -1,33 +1,32 @@
-"""The table of a job's records: made, grown, and written once per key. And how statements of the hot path are run."""
+"""The table of a job's records: made, grown, and written once per key."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
     Connection,
-    Delete,
     Dialect,
     Float,
     MetaData,
-    Select,
     Table,
     Text,
-    Update,
     inspect,
     text,
 )
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.dml import Insert
 
 from windrow.errors import StoreError, WindrowError
 from windrow.records import MOST_COLUMNS, OWN_COLUMNS, Kind, RecordType, Row, kind_of
+from windrow.store.prepared import Prepared
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 
 class _Flag(Boolean):
@@ -52,115 +51,12 @@ class TooManyColumns(WindrowError):
 
 def upsert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
     """An INSERT that knows ON CONFLICT, in the connection's dialect."""
-    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table)
+    # Imported here: it is the largest part of the database library, and nearly every store does without.
+    from sqlalchemy.dialects import postgresql
 
-
-# --- statements of the hot path ------------------------------------------------------------------------------------
-
-Build = Callable[[Connection], Insert | Update | Delete | Select[Any]]
-Bind = Callable[[Any], Any]
-
-
-class Prepared:
-    """A statement that is built and compiled once, and then goes to the driver as it is.
-
-    Building a statement anew costs SQLAlchemy 0.1 ms and running a finished one 0.02 ms more than SQLite itself needs;
-    a partition of one page runs eight. What it is remains SQLAlchemy Core, in the dialect of each connection.
-
-    `build`: the statement; its values come by the names of its `bindparam`s. `columns`: what an INSERT or UPDATE sets,
-    each by its own name. Rows come as tuples, as the driver gives them: a Boolean of SQLite is 0 or 1.
-    """
-
-    def __init__(self, build: Build, columns: Sequence[str] | None = None) -> None:
-        self._build = build
-        self._columns = columns
-        self._compiled: dict[str, _Compiled] = {}
-
-    def rows(self, connection: Connection, values: Mapping[str, Any]) -> list[Sequence[Any]]:
-        """Run it; the rows it returns."""
-        cursor = connection.connection.cursor()
-        compiled = self._for(connection)
-        try:
-            cursor.execute(compiled.sql, compiled.bound(values))
-            return list(cursor.fetchall())
-        except compiled.error as error:
-            raise compiled.explained(error, values) from error
-
-    def changed(self, connection: Connection, values: Mapping[str, Any]) -> int:
-        """Run it; how many rows it changed."""
-        cursor = connection.connection.cursor()
-        compiled = self._for(connection)
-        try:
-            cursor.execute(compiled.sql, compiled.bound(values))
-        except compiled.error as error:
-            raise compiled.explained(error, values) from error
-        return int(cursor.rowcount)
-
-    def changed_by_each(self, connection: Connection, several: Sequence[Mapping[str, Any]]) -> int:
-        """Run it once for each of `several`; how many rows that changed."""
-        cursor = connection.connection.cursor()
-        compiled = self._for(connection)
-        try:
-            cursor.executemany(compiled.sql, [compiled.bound(values) for values in several])
-        except compiled.error as error:
-            raise compiled.explained(error, several) from error
-        return int(cursor.rowcount)
-
-    def _for(self, connection: Connection) -> _Compiled:
-        # SQLAlchemy would begin a transaction by itself; here nothing would, and each statement be one of its own.
-        assert connection.in_transaction(), "a prepared statement belongs into a transaction"
-        name = connection.dialect.name
-        compiled = self._compiled.get(name)
-        if compiled is None:
-            compiled = self._compiled[name] = _compiled(self._build(connection), self._columns, connection.dialect)
-        return compiled
-
-
-@dataclass(frozen=True, slots=True)
-class _Compiled:
-    """A statement in one dialect.
-
-    `names`: of its values, in their order; None for a driver that takes them by name, some of them `escaped`.
-    """
-
-    sql: str
-    constants: Mapping[str, Any]
-    names: tuple[str, ...] | None
-    escaped: Mapping[str, str]
-    processors: tuple[tuple[str, Bind], ...]
-    dialect: Dialect
-    error: type[Exception]
-
-    def bound(self, values: Mapping[str, Any]) -> Any:
-        """The values as the driver takes them."""
-        whole = {**self.constants, **values}
-        for name, process in self.processors:
-            whole[name] = process(whole[name])
-        if self.names is None:
-            return {self.escaped.get(name, name): value for name, value in whole.items()}
-        return [whole[name] for name in self.names]
-
-    def explained(self, error: Exception, values: Any) -> BaseException:
-        """The driver's error as SQLAlchemy would raise it."""
-        return DBAPIError.instance(self.sql, values, error, self.error, dialect=self.dialect)
-
-
-def _compiled(statement: Any, columns: Sequence[str] | None, dialect: Dialect) -> _Compiled:
-    compiled = statement.compile(dialect=dialect, column_keys=None if columns is None else list(columns))
-    binds = compiled.binds
-    processors = {name: bind.type.dialect_impl(dialect).bind_processor(dialect) for name, bind in binds.items()}
-    return _Compiled(
-        sql=str(compiled),
-        constants={name: bind.effective_value for name, bind in binds.items() if not bind.required},
-        names=tuple(compiled.positiontup) if compiled.positional else None,
-        escaped=dict(compiled.escaped_bind_names),
-        processors=tuple((name, process) for name, process in processors.items() if process is not None),
-        dialect=dialect,
-        error=dialect.loaded_dbapi.Error,
-    )
-
-
-# --- records -------------------------------------------------------------------------------------------------------
+    return postgresql.insert(table)
 
 
 class RecordTable:

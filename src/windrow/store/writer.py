@@ -1,7 +1,9 @@
 """The one writer of a store: a thread that owns the connection and commits whatever is waiting as one group.
 
 Batching is by arrival: while one group is being committed the next one gathers, so a quiet run pays one commit for
-each record and a busy one shares a commit among hundreds.
+each record and a busy one shares a commit among hundreds. Where several come together, the writer also lets two
+milliseconds pass before it commits: a commit costs as much as what is written in it, and waking threads and processes
+for each command costs as much again.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from windrow.store.keeper import Keeper
 from windrow.store.messages import Answer, Command, Failure
 
 LARGEST_GROUP = 256
+GATHER_SECONDS = 0.002
+"""How long a group gathers, where the one before it was more than one command."""
 
 Reply = Future[Any] | asyncio.Future[Any]
 """Where an answer goes: to a thread that waits, or to a task of an event loop."""
@@ -35,6 +39,7 @@ class Writer:
         self._waiting: SimpleQueue[Work | None] = SimpleQueue()
         self._closing = threading.Lock()
         self._stopped = False
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="windrow-writer", daemon=True)
 
     def start(self) -> None:
@@ -46,6 +51,7 @@ class Writer:
         with self._closing:
             if not self._stopped:
                 self._stopped = True
+                self._stopping.set()
                 self._waiting.put(None)
         self._thread.join()
 
@@ -59,9 +65,13 @@ class Writer:
 
     async def send(self, command: Command) -> Answer:
         """`submit` for a running event loop: what a StorePort needs."""
+        return await self.ask(command)
+
+    def ask(self, command: Command) -> asyncio.Future[Answer]:
+        """As `send`, without a task that waits; call it in the event loop that is to have the answer."""
         reply: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._put(command, reply)
-        return await reply
+        return reply
 
     def _waited_for(self, item: Command | Callable[[Keeper], Any]) -> Future[Any]:
         future: Future[Any] = Future()
@@ -75,7 +85,10 @@ class Writer:
             self._waiting.put((item, reply))
 
     def _work(self) -> None:
+        are_several = False
         while (first := self._waiting.get()) is not None:
+            if are_several:
+                self._stopping.wait(GATHER_SECONDS)
             group = [first]
             while len(group) < LARGEST_GROUP and not self._waiting.empty():
                 item = self._waiting.get()
@@ -83,6 +96,7 @@ class Writer:
                     self._waiting.put(None)
                     break
                 group.append(item)
+            are_several = len(group) > 1
             self._carry_out(group)
 
     def _carry_out(self, group: list[Work]) -> None:
