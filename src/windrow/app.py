@@ -14,14 +14,14 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from windrow.clock import Clock, SystemClock
 from windrow.engines import processes, sequential, threads
 from windrow.engines.crew import Bulletin, Crew, Stop, building, local_send, run_loop
 from windrow.errors import SettingError, StoreError, StoreUnavailable, WindrowError
 from windrow.events import Listener
-from windrow.job import LOADING, Job, LoadedFarEnough, load_job
+from windrow.job import AUTO, LOADING, Job, LoadedFarEnough, load_job
 from windrow.store import leases, runs
 from windrow.store.context import RunContext
 from windrow.store.database import Database, open_for_writing, store_path, store_url, transaction
@@ -46,7 +46,7 @@ class RunOptions:
     job: str
     store: str | None = None
     engine: str = "processes"
-    sessions: int | None = None
+    sessions: int | Literal["auto"] | None = None
     workers: int | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
     delay: float | None = None
@@ -61,7 +61,7 @@ class RunOptions:
         words = [] if self.engine == RunOptions.engine else ["--engine", self.engine]
         for name in ("sessions", "workers", "delay", "rate"):
             value = getattr(self, name)
-            words += [] if value is None else [f"--{name}", f"{value:g}"]
+            words += [] if value is None else [f"--{name}", value if isinstance(value, str) else f"{value:g}"]
         return [*words, *(["--ignore-robots"] if self.ignore_robots else [])]
 
     def scope(self) -> list[str]:
@@ -197,10 +197,15 @@ def _prepare(options: RunOptions) -> _Prepared:
     for name, number in (("--delay", options.delay), ("--rate", options.rate)):
         if number is not None and not 0 <= number < float("inf"):
             raise SettingError(f"{name} must be 0 (none) or more, not {number:g}")
-    settings = {"delay": options.delay, "rate": options.rate, "robots": False if options.ignore_robots else None}
+    settings = {
+        "delay": options.delay,
+        "rate": options.rate,
+        "robots": False if options.ignore_robots else None,
+        "sessions": options.sessions,
+    }
     job = load_job(options.job).with_parameters(options.parameters).with_run_settings(settings)
-    numbers = {"sessions": options.sessions, "workers": options.workers}
-    job = job.with_settings({name: number for name, number in numbers.items() if number is not None})
+    if options.workers is not None:
+        job = job.with_settings({"workers": options.workers})
     sessions, workers = _staff(options, job)
     return _Prepared(
         job=job,
@@ -220,12 +225,13 @@ def _prepare(options: RunOptions) -> _Prepared:
 
 def _staff(options: RunOptions, job: Job) -> tuple[int, int]:
     if options.engine == "sequential":
-        if (options.sessions or 1) > 1 or (options.workers or 1) > 1:
+        if options.sessions not in (None, 1) or (options.workers or 1) > 1:
             raise SettingError(
                 "--engine sequential has one worker with one session; leave --sessions and --workers out"
             )
         return 1, 1
-    return job.sessions, min(job.workers or _cores(), job.sessions)
+    sessions = job.most_sessions if job.sessions == AUTO else job.sessions
+    return sessions, min(job.workers or _cores(), sessions)
 
 
 def _cores() -> int:

@@ -169,6 +169,8 @@ class Gate:
         self._hosts: dict[str, _Host] = {}
         self._robots: dict[Origin, _Robots] = {}
         self._robots_locks: dict[Origin, asyncio.Lock] = {}
+        self.waited = 0.0
+        """Seconds that sessions have waited for their turns so far, all of them together; holds do not count."""
 
     async def enter(self, url: str) -> None:
         """Return when a request to `url` (a clean address) may be sent: at once, then.
@@ -258,11 +260,14 @@ class Gate:
             await self._pass_hold(host, AFTER_HOLD)
             return
         host.waiting += 1
+        begun = self._clock.monotonic()
         try:
             async with host.turns:
                 await (self._use_granted(host) if self._adaptive else self._use_slot(host, interval))
         finally:
             host.waiting -= 1
+            now = self._clock.monotonic()
+            self.waited += now - begun - max(0.0, min(now, host.hold_until) - max(begun, host.held_at))
 
     async def _ask_for_hold(self, host: _Host) -> None:
         """Learn once of a hold that another worker met before this process began."""

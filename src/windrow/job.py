@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import Any, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from windrow.errors import JobError, SettingError
 from windrow.events import Verdict
@@ -27,6 +27,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 BUILT_IN = MappingProxyType({"annuaire": "windrow.demo.annuaire.job", "finviz": "windrow.demo.finviz.job"})
 USER_AGENT = "windrow/0.1 (a scraper that keeps to robots.txt)"
+AUTO: Final = "auto"
 LOADING = "__windrow_is_loading__"
 """Set on a module for as long as `load_job` executes it."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
@@ -104,7 +105,9 @@ class Job:
     - `key`: the column, or a tuple of columns, that identifies a record.
     - `partitions`: a source (`prefixes`, `rows`, `values`), or a function of the job's parameters that returns one.
     - `base_url`: what relative addresses of the scrape function are relative to.
-    - `sessions`: partitions in progress at once, over all workers. `workers`: processes; None for min(cores, sessions).
+    - `sessions`: partitions in progress at once, over all workers. With "auto" it is a few, and as many more, up to
+      `most_sessions`, as bring something: sites answer slowly, budgets leave room, cores and memory are not full.
+    - `workers`: processes; None for min(cores, sessions).
     - `pace`: of one session. `rate`: requests per second to one host, over all sessions, at most; the budget adapts
       below it. None: the budget finds it out alone. 0: no budget at all.
     - `parameters`: names and defaults of what `--set NAME=VALUE` may change.
@@ -119,7 +122,8 @@ class Job:
     partitions: PartitionSource | Callable[[Parameters], PartitionSource]
     record: type | None = None
     base_url: str | None = None
-    sessions: int = 4
+    sessions: int | Literal["auto"] = 4
+    most_sessions: int = 64
     workers: int | None = None
     pace: Pace = field(default_factory=Pace)
     rate: float | None = None
@@ -149,8 +153,10 @@ class Job:
         self.record_type: RecordType = record_type(self.record, self.key)
 
     def _check_numbers(self) -> None:
-        if self.sessions < 1:
-            raise SettingError(f"{self.name}: sessions must be at least 1, not {self.sessions}")
+        if self.sessions != AUTO and not (isinstance(self.sessions, int) and self.sessions >= 1):
+            raise SettingError(f'{self.name}: sessions must be at least 1, or "auto", not {self.sessions!r}')
+        if self.most_sessions < 1:
+            raise SettingError(f"{self.name}: most_sessions must be at least 1, not {self.most_sessions}")
         if self.workers is not None and self.workers < 1:
             raise SettingError(f"{self.name}: workers must be at least 1, not {self.workers}")
         if self.rate is not None and self.rate < 0:
@@ -215,8 +221,13 @@ class Job:
         return copy
 
     def with_run_settings(self, settings: Mapping[str, Any]) -> Job:
-        """A copy with the settings a command line may change: `delay` (s), `rate` (1/s, 0: no budget), `robots`."""
+        """A copy with the settings a command line may change.
+
+        `delay` (s), `rate` (1/s, 0: no budget), `robots`, `sessions` (a number or "auto").
+        """
         changed: dict[str, Any] = {}
+        if settings.get("sessions") is not None:
+            changed["sessions"] = settings["sessions"]
         if settings.get("delay") is not None:
             delay, least = float(settings["delay"]), self.pace.least
             changed["pace"] = Pace(delay, least and min(least, delay), max(self.pace.most, delay))

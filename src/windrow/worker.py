@@ -42,6 +42,7 @@ from windrow.events import (
 from windrow.gate import Gate
 from windrow.job import Job
 from windrow.partitions import Partition
+from windrow.politeness.staffing import START, Burden, Load, staffed
 from windrow.records import InvalidRecord, Row, raw_text
 from windrow.session import Session, SessionFactory
 from windrow.store.messages import Child, Commit, Counts, Finished, Held, Lease, Release, Wait
@@ -50,6 +51,7 @@ from windrow.store.port import CommandFailed, StorePort
 Item = TypeVar("Item")
 
 HEARTBEAT_SECONDS = 5.0
+ADAPT_SECONDS = 2.0
 MOST_UNSAVED = 500
 """Records that may wait for their commit before the scrape function is made to wait."""
 COMMIT_SECONDS = 0.01
@@ -470,11 +472,20 @@ def _place(error: BaseException) -> str:
 
 
 class Worker:
-    """Keeps `slots` partitions in progress until the run is finished or it is stopped."""
+    """Keeps partitions in progress until the run is finished or it is stopped.
 
-    def __init__(self, parts: WorkerParts, slots: int) -> None:
+    `slots` is how many at once; with `weigh` it is the most, and how many there are follows what the hosts' budgets,
+    the processor and the memory bear (`politeness/staffing.py`). A session that is one too many ends with its
+    partition.
+    """
+
+    def __init__(self, parts: WorkerParts, slots: int, *, weigh: Callable[[], Burden] | None = None) -> None:
         self._parts = parts
-        self._slots = slots
+        self._most = slots
+        self._weigh = weigh
+        self._slots = slots if weigh is None else min(slots, START)
+        self._serving = 0
+        self._finished = False
         self._attempts: set[Attempt] = set()
         self._stopping = asyncio.Event()
         self._alone = asyncio.Lock()
@@ -482,17 +493,23 @@ class Worker:
 
     async def work(self) -> None:
         """Returns when the run is finished or the worker stopped. Raises StoreUnavailable when the store is gone."""
-        heart = asyncio.create_task(self._beat())
+        beside = [asyncio.create_task(self._beat())]
         try:
-            async with asyncio.TaskGroup() as slots:
-                for _ in range(self._slots):
-                    slots.create_task(self._serve())
-        except* StoreUnavailable as group:
-            raise StoreUnavailable(str(group.exceptions[0])) from group
+            async with asyncio.TaskGroup() as group:
+                self._fill(group)
+                if self._weigh is not None:
+                    beside.append(asyncio.create_task(self._adapt(group, self._weigh)))
+        except* StoreUnavailable as errors:
+            raise StoreUnavailable(str(errors.exceptions[0])) from errors
         finally:
-            heart.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await heart
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+
+    @property
+    def slots(self) -> int:
+        """How many partitions there may be in progress now."""
+        return self._slots
 
     def stop(self) -> None:
         """Finish the records in the making, give the partitions back, claim no more. Safe to call twice."""
@@ -507,18 +524,53 @@ class Worker:
         for attempt in self._attempts:
             attempt.cancel()
 
-    async def _serve(self) -> None:
-        while not self._stopping.is_set():
-            answer = await self._next()
-            if isinstance(answer, Finished):
+    def _fill(self, group: asyncio.TaskGroup) -> None:
+        while self._serving < self._slots:
+            self._serving += 1
+            group.create_task(self._serve())
+
+    async def _adapt(self, group: asyncio.TaskGroup, weigh: Callable[[], Burden]) -> None:
+        """Look every now and then whether there are too many sessions or too few."""
+        parts = self._parts
+        then, waited, burden = parts.clock.monotonic(), parts.gate.waited, weigh()
+        while True:
+            await parts.clock.sleep(ADAPT_SECONDS)
+            if self._finished or self._stopping.is_set():
                 return
-            if isinstance(answer, Lease):
-                following = await self._attempt(answer, claiming=True)
-                while following is not None:
-                    # No other task runs in between: to them the worker is never idle.
-                    following = await self._attempt(following, claiming=True)
-            else:
-                await self._pause(answer.seconds)
+            now, burden_then, waited_then = parts.clock.monotonic(), burden, waited
+            passed, then = max(now - then, 1e-3), now
+            burden, waited = weigh(), parts.gate.waited
+            busy = len(self._attempts)
+            load = Load(
+                sessions=self._slots,
+                busy=busy,
+                waiting=min(1.0, (waited - waited_then) / passed / max(1, busy)),
+                cpu=(burden.cpu - burden_then.cpu) / passed,
+                memory=burden.memory,
+            )
+            self._slots = staffed(load, self._most)
+            self._fill(group)
+
+    async def _serve(self) -> None:
+        try:
+            while not self._stopping.is_set() and self._serving <= self._slots:
+                answer = await self._next()
+                if isinstance(answer, Finished):
+                    self._finished = True
+                    return
+                if isinstance(answer, Lease):
+                    await self._keep_on(answer)
+                else:
+                    await self._pause(answer.seconds)
+        finally:
+            self._serving -= 1
+
+    async def _keep_on(self, lease: Lease) -> None:
+        """Attempt a partition, and each further one that is claimed as the one before ends."""
+        following: Lease | None = lease
+        while following is not None:
+            # No other task runs in between: to them the worker is never idle.
+            following = await self._attempt(following, claiming=self._serving <= self._slots)
 
     async def _next(self) -> Lease | Wait | Finished:
         """What a slot is to do next. A partition that has to be alone in its worker is dealt with here.
@@ -575,7 +627,7 @@ class Worker:
     async def _renew(self, attempts: Sequence[Attempt]) -> None:
         leases, counts = [a.held for a in attempts], [a.take_counts() for a in attempts]
         with contextlib.suppress(CommandFailed, StoreUnavailable):
-            lapsed = await self._parts.port.renew(self._parts.name, leases, counts)
+            lapsed = await self._parts.port.renew(self._parts.name, leases, counts, sessions=self._slots)
             for attempt in attempts:
                 if attempt.held.partition in lapsed and attempt in self._attempts:
                     attempt.cancel(LeaseLost("the lease ran out"))

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from windrow import Job, Pace, values
 
 job = Job(
     "things", key="id", partitions=values([f"{n:03}" for n in range(PARTITIONS)]), sessions=16, workers=2,
-    pace=Pace(delay=0.0), base_url="URL",
+    pace=Pace(delay=0.0), base_url="URL", MORE
 )
 
 
@@ -35,9 +36,14 @@ async def scrape(session, partition):
 class Run:
     """`windrow run` in a process group of its own."""
 
-    def __init__(self, folder: Path, site: LimitedSite, partitions: int, each: int) -> None:
+    def __init__(self, folder: Path, site: LimitedSite, partitions: int, each: int, more: str = "") -> None:
         self.job, self.store = folder / "job.py", folder / "things.db"
-        text = JOB.replace("URL", site.url).replace("PARTITIONS", str(partitions)).replace("EACH", str(each))
+        text = (
+            JOB.replace("URL", site.url)
+            .replace("MORE", more)
+            .replace("PARTITIONS", str(partitions))
+            .replace("EACH", str(each))
+        )
         self.job.write_text(text, encoding="utf-8")
         self.wanted = {f"{n:03}/{m}" for n in range(partitions) for m in range(each)}
 
@@ -104,3 +110,21 @@ def test_two_processes_keep_a_rate_together(tmp_path: Path) -> None:
             for further, end in enumerate(arrivals[first:]):
                 assert further <= 20 * (end - begin) + 20
         assert arrivals[-1] <= 1.25 * len(arrivals) / 20 + 2
+
+
+def most_at_once(site: LimitedSite) -> int:
+    """How many requests the site had in hand at one moment, at most."""
+    ends = sorted([(begin, 1) for begin, _, _ in site.log] + [(end, -1) for _, _, end in site.log])
+    return max(accumulate(step for _, step in ends))
+
+
+@pytest.mark.parametrize(("options", "least", "most"), [((), 10, 16), (("--rate", "8"), 1, 7)])
+def test_sessions_follow_what_the_site_and_the_budget_bear(
+    tmp_path: Path, options: tuple[str, ...], least: int, most: int
+) -> None:
+    # A slow site that bears anything is asked by more and more; with a budget more of them would only wait.
+    with LimitedSite(1e9, latency=0.3) as site:
+        run = Run(tmp_path, site, 40, 2 if options else 8, more="most_sessions=16,")
+        run.finish("--sessions", "auto", *options)
+        run.check_records()
+        assert least <= most_at_once(site) <= most

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from tests.support.bench import Bench, held, is_lost
 from windrow.job import Limits
@@ -18,12 +19,14 @@ from windrow.store.messages import (
     Counts,
     Failure,
     Finished,
+    Hello,
     Lapsed,
     Release,
     Renew,
     Unseen,
     Wait,
 )
+from windrow.store.tables import workers
 
 
 def test_each_partition_goes_to_one_worker(bench: Bench) -> None:
@@ -192,6 +195,15 @@ def test_the_largest_of_the_last_run_goes_first(bench: Bench) -> None:
     bench.finish()
     bench.begin(["a", "b", "c"])
     assert [bench.claim(f"w{n}").key for n in range(3)] == ["b", "c", "a"]
+
+
+def test_a_sign_of_life_says_how_many_sessions_a_worker_keeps(bench: Bench) -> None:
+    bench.begin(["a"])
+    bench.say(Hello("w1", 1, 4))
+    bench.say(Renew("w1", [], [], 7))
+    bench.say(Renew("w1", [], []))
+    with bench.database.connect() as connection:
+        assert connection.execute(select(workers.c.sessions)).scalars().all() == [7]
 
 
 def test_a_supervisor_that_slept_takes_nobodys_lease(bench: Bench) -> None:

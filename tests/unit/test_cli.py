@@ -101,7 +101,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("nope", "No such command 'nope'"),
         ("--nope", "No such option"),
         ("run job.py --nope", "No such option: --nope"),
-        ("run job.py --sessions 0", "'--sessions': 0 is less than 1"),
+        ("run job.py --sessions 0", "'--sessions': '0' is neither a number from 1 up nor auto"),
         ("run job.py --sessions many", "'--sessions'"),
         ("run job.py --workers -1", "'--workers': -1 is less than 1"),
         ("run job.py --limit 0", "'--limit': 0 is less than 1"),

@@ -51,8 +51,9 @@ def test_a_name_that_cannot_name_a_table(name: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"sessions": 0}, "shops: sessions must be at least 1, not 0"),
-        ({"sessions": -3}, "shops: sessions must be at least 1, not -3"),
+        ({"sessions": 0}, 'shops: sessions must be at least 1, or "auto", not 0'),
+        ({"sessions": "all"}, "shops: sessions must be at least 1, or \"auto\", not 'all'"),
+        ({"most_sessions": 0}, "shops: most_sessions must be at least 1, not 0"),
         ({"workers": 0}, "shops: workers must be at least 1, not 0"),
         ({"rate": -1.5}, "shops: rate must be 0 (no budget) or more requests per second, or None, not -1.5"),
     ],
@@ -511,7 +512,7 @@ def test_a_declaration_that_cannot_be_names_the_job(folder: Path) -> None:
 
 def test_a_setting_that_cannot_be_is_named(folder: Path) -> None:
     write(folder / "things.py", JOB.replace("key=", "sessions=0, key="))
-    assert "SettingError: things: sessions must be at least 1, not 0" in refused("things.py")
+    assert 'SettingError: things: sessions must be at least 1, or "auto", not 0' in refused("things.py")
 
 
 def test_a_file_without_a_job(folder: Path) -> None:

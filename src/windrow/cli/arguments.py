@@ -34,6 +34,14 @@ def _not_negative(value: float | None) -> float | None:
     return value
 
 
+def _sessions(text: str) -> int | str:
+    if text == "auto":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise typer.BadParameter(f"{text!r} is neither a number from 1 up nor auto")
+    return int(text)
+
+
 def _at_least_one(value: int | None) -> int | None:
     if value is not None and value < 1:
         raise typer.BadParameter(f"{value} is less than 1")
@@ -59,9 +67,12 @@ EngineOption = Annotated[
     EngineName, typer.Option("--engine", help="How workers are run: a process each, a thread each, or one by one.")
 ]
 SessionsOption = Annotated[
-    int | None,
+    Any,
     typer.Option(
-        "--sessions", metavar="N", callback=_at_least_one, help="Partitions in progress at once, over all workers."
+        "--sessions",
+        metavar="N|auto",
+        parser=_sessions,
+        help="Partitions in progress at once, over all workers. auto: as many as bring something.",
     ),
 ]
 WorkersOption = Annotated[
@@ -341,7 +352,7 @@ def _options(
     job: str,
     store: str | None,
     engine: EngineName,
-    sessions: int | None,
+    sessions: int | str | None,
     workers: int | None,
     parameters: list[str] | None,
     delay: float | None,

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from windrow.clock import Clock
+from windrow.engines.burden import weigh
 from windrow.engines.memory import keep_memory_of_pages
 from windrow.events import Listener, nobody
 from windrow.gate import Gate
-from windrow.job import Job
+from windrow.job import AUTO, Job
 from windrow.session.factory import over_http
 from windrow.store.messages import Answer, Command, Hold
 from windrow.store.port import Send, StorePort
@@ -32,7 +33,8 @@ HeldListener = Callable[[str, float], None]
 class Crew:
     """A run's workers. `reference` and `settings` are how a process of its own finds the same job.
 
-    `workers` is their number and `sessions` the partitions in progress at once over all of them.
+    `workers` is their number and `sessions` the partitions in progress at once over all of them, or the most of them
+    where the job says `auto`.
     """
 
     job: Job
@@ -130,7 +132,7 @@ async def building(
     )
     parts = WorkerParts(name=name, job=job, port=port, gate=gate, clock=clock, listener=listener)
     try:
-        yield Built(Worker(parts, slots), parts, port, gate)
+        yield Built(Worker(parts, slots, weigh=weigh if job.sessions == AUTO else None), parts, port, gate)
     finally:
         await transport.close()
 

@@ -62,7 +62,7 @@ async def _work(end: socket.socket) -> int:
         async with building(job, name=boot.worker, slots=boot.slots, send=client.send, clock=SystemClock()) as built:
             orders.follow(built.worker, built.gate.held)
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, built.worker.stop)
-            await built.port.hello(boot.worker, os.getpid(), boot.slots)
+            await built.port.hello(boot.worker, os.getpid(), built.worker.slots)
             await built.worker.work()
     except StoreUnavailable:
         return STORE_GONE

@@ -17,7 +17,7 @@ async def run(crew: Crew, stop: Stop) -> None:
     ) as built:
         stopping = asyncio.create_task(until_stopped(built.worker, stop))
         try:
-            await built.port.hello(name, os.getpid(), crew.sessions)
+            await built.port.hello(name, os.getpid(), built.worker.slots)
             await built.worker.work()
         finally:
             stopping.cancel()

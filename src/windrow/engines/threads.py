@@ -69,7 +69,7 @@ class _Thread:
         ) as built:
             self._introduce(built, name)
             try:
-                await built.port.hello(name, os.getpid(), slots)
+                await built.port.hello(name, os.getpid(), built.worker.slots)
                 await built.worker.work()
             finally:
                 self._bulletin.unsubscribe(name)

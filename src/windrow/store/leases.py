@@ -148,8 +148,17 @@ def renew(tx: Transaction, command: Renew) -> Lapsed:
             continue
         add_counts(tx, command.worker, lease.partition, counts)
     tx.add(command.worker)
+    if command.sessions:
+        _STAFFED.changed(tx.connection, {"of_worker": command.worker, "now_many": command.sessions})
     expire(tx)
     return Lapsed(lapsed)
+
+
+_STAFFED = Prepared(
+    lambda connection: (
+        update(workers).where(workers.c.name == bindparam("of_worker")).values(sessions=bindparam("now_many"))
+    )
+)
 
 
 def release(tx: Transaction, command: Release) -> Ended | Lost:

@@ -121,12 +121,15 @@ class Release(Struct, frozen=True, tag=True):
 
 
 class Renew(Struct, frozen=True, tag=True):
-    """A worker's sign of life: renew its leases. → Lapsed, the partitions that are no longer its own."""
+    """A worker's sign of life: renew its leases. → Lapsed, the partitions that are no longer its own.
+
+    `counts`: one for each lease. `sessions`: how many it keeps now; 0 for as many as before.
+    """
 
     worker: str
     leases: list[Held]
     counts: list[Counts]
-    """One for each lease."""
+    sessions: int = 0
 
 
 class Reserve(Struct, frozen=True, tag=True):

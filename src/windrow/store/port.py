@@ -70,8 +70,8 @@ class StorePort:
     async def release(self, release: Release) -> str:
         return (await self._ask(release, Ended)).state
 
-    async def renew(self, worker: str, leases: Sequence[Held], counts: Sequence[Counts]) -> list[int]:
-        return (await self._ask(Renew(worker, list(leases), list(counts)), Lapsed)).partitions
+    async def renew(self, worker: str, leases: Sequence[Held], counts: Sequence[Counts], *, sessions: int) -> list[int]:
+        return (await self._ask(Renew(worker, list(leases), list(counts), sessions), Lapsed)).partitions
 
     async def reserve(self, host: str, slots: int, interval: float) -> list[float]:
         return (await self._ask(Reserve(host, slots, interval), Slots)).delays
