@@ -79,6 +79,8 @@ class Limits:
     """Longest wait that holds a worker; a longer one parks the partition."""
     attempts: int = 5
     """How many attempts at a partition may end without a new record before it is failed."""
+    parked: float = 24 * 3600.0
+    """How long hosts that ask to be left alone may keep a partition from any new record before it is failed."""
     partition: float = 6 * 3600.0
     """Longest time one attempt at a partition may take."""
     deaths: int = 3

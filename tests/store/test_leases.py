@@ -131,6 +131,21 @@ def test_a_parked_partition_comes_back_in_its_time_at_no_cost(bench: Bench) -> N
     assert bench.claim().key == "a"
 
 
+def test_parking_has_an_end_and_a_new_record_begins_it_anew(bench: Bench) -> None:
+    bench.begin(["a"], limits=Limits(parked=300.0))
+    for _ in range(2):
+        bench.fail(bench.claim(), "parked", 100.0)
+        bench.wait(100)
+    lease = bench.claim()
+    bench.save(lease, "1")
+    for _ in range(3):
+        assert bench.fail(lease, "parked", 100.0) == "pending"
+        bench.wait(100)
+        lease = bench.claim()
+    assert bench.fail(lease, "parked", 100.0) == "failed"
+    assert "Limits.parked" in str(bench.state("a").reason)
+
+
 def test_a_stopped_partition_is_there_at_once(bench: Bench) -> None:
     bench.begin(["a"], limits=Limits(attempts=1))
     assert bench.fail(bench.claim(), "stopped") == "pending"

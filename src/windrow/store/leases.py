@@ -44,6 +44,7 @@ class PartitionRow(NamedTuple):
     attempt: int
     failures: int
     deaths: int
+    parked_since: float | None
     reopened: int
     progress: int
     claiming: bool
@@ -171,9 +172,19 @@ def release(tx: Transaction, command: Release) -> Ended | Lost:
         return Ended(give_up_attempt(tx, row, command.reason, {}))
     if command.why == "refused":
         return Ended(end(tx, row, "failed", reason=command.reason))
-    not_before = tx.now + command.seconds if command.why == "parked" else 0.0
-    reason = command.reason if command.why == "parked" else None
-    return Ended(put_back(tx, row, not_before=not_before, reason=reason))
+    if command.why == "parked":
+        return Ended(_park(tx, row, command.reason, tx.now + command.seconds))
+    return Ended(put_back(tx, row, not_before=0.0, reason=None))
+
+
+def _park(tx: Transaction, row: PartitionRow, reason: str, until: float) -> str:
+    """Leave the partition alone until then; a host that never lets it come to anything does not keep the run."""
+    since = tx.now if row.progress or row.parked_since is None else row.parked_since
+    limit = tx.context.limits.parked
+    if until - since > limit:
+        why = f"parked again and again for {limit:g} s (Limits.parked) without a new record; the last time: {reason}"
+        return end(tx, row, "failed", reason=why)
+    return put_back(tx, row, not_before=until, reason=reason, parked_since=since)
 
 
 def give_up_attempt(

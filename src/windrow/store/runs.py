@@ -89,7 +89,8 @@ def learn_sizes(connection: Connection, run: int, job: str) -> None:
 
 
 def pardon(connection: Connection, run: int, most_deaths: int) -> None:
-    """A resumed run counts the deaths of workers anew: they may have been killed with everything else."""
+    """A resumed run counts the deaths of workers anew, as they may have been killed with everything else, and the time
+    that partitions were parked."""
     mine = (partitions.c.run == run, partitions.c.deaths > 0)
     connection.execute(
         update(partitions)
@@ -97,6 +98,8 @@ def pardon(connection: Connection, run: int, most_deaths: int) -> None:
         .values(state="pending", deaths=0, not_before=0.0, missing=0, reason=None, finished=None)
     )
     connection.execute(update(partitions).where(*mine, partitions.c.state == "pending").values(deaths=0))
+    parked = partitions.c.run == run, partitions.c.parked_since.is_not(None)
+    connection.execute(update(partitions).where(*parked).values(parked_since=None))
 
 
 def drop_old_sightings(connection: Connection, run: int) -> None:
@@ -125,7 +128,7 @@ def reopen(connection: Connection, run: int, keys: Sequence[str], now: float) ->
         chosen.append(partitions.c.key.in_(keys))
     names = list(connection.execute(select(partitions.c.key).where(*chosen)).scalars())
     counters = dict.fromkeys(("failures", "deaths", "reopened", "not_before", "missing"), 0)
-    fresh = {**counters, "state": "pending", "finished": None}
+    fresh = {**counters, "state": "pending", "finished": None, "parked_since": None}
     if names:
         connection.execute(update(partitions).where(*chosen).values(**fresh))
         connection.execute(

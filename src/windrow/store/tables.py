@@ -80,6 +80,7 @@ partitions = Table(
     Column("attempt", Integer, nullable=False, server_default=text("0")),  # attempts begun in this run
     Column("failures", Integer, nullable=False, server_default=text("0")),  # attempts in a row without a new record
     Column("deaths", Integer, nullable=False, server_default=text("0")),  # workers in a row that died holding it
+    Column("parked_since", Float),  # since when hosts' holds have kept it from any new record
     Column("reopened", Integer, nullable=False, server_default=text("0")),  # times it ran again to settle the books
     Column("lazy", Integer, nullable=False, server_default=text("0")),  # above 0: runs last, in this order, if needed
     Column("progress", Integer, nullable=False, server_default=text("0")),  # new records since it was last claimed
