@@ -57,6 +57,7 @@ PACKAGES = (
     "selectolax",
     "sqlalchemy",
     "pydantic",
+    "zlib-ng",
     "windrow",
 )
 

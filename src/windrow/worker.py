@@ -5,8 +5,8 @@ session. The same worker runs in a process, in a thread and in the caller's own 
 commands travel to the store.
 
 Records travel while the scrape function goes on: a commit takes along whatever has gathered since the last one left,
-so at most one commit of a partition is under way, and a kill costs at most the records of that commit and the one in
-the making.
+so at most one commit of a partition is under way, and a kill costs at most the records of that commit, those of the
+hundredth of a second in which the next one gathers, and the one in the making.
 """
 
 from __future__ import annotations
@@ -346,8 +346,8 @@ class Attempt:
             self._parts.listener(RecordMade(self.lease.key, dict(row)))
         if len(self._rows) + len(self._invalid) > MOST_UNSAVED:
             await asyncio.shield(self._flush_now())
-        elif self._soon is None and (self._flushing is None or self._flushing.done()):
-            self._soon = asyncio.get_running_loop().call_later(COMMIT_SECONDS, self._flush_now)
+        elif self._flushing is None or self._flushing.done():
+            self._flush_soon()
 
     def _flush_now(self) -> asyncio.Task[None]:
         """Commit what has gathered; the commit under way, if there is one, is followed by another."""
@@ -368,8 +368,16 @@ class Attempt:
                 self._saved += committed.new
                 if committed.state != "leased":
                     raise LeaseLost(committed.reason or committed.state)
+                if len(self._rows) + len(self._invalid) < MOST_UNSAVED:
+                    # What came meanwhile waits for others as a first record does.
+                    self._flush_soon()
+                    break
         except Exception as error:
             self.cancel(error)
+
+    def _flush_soon(self) -> None:
+        if (self._rows or self._invalid) and not self._ending and self._soon is None:
+            self._soon = asyncio.get_running_loop().call_later(COMMIT_SECONDS, self._flush_now)
 
     def _commit(self, **end: Any) -> Commit:
         rows, self._rows = self._rows, []

@@ -6,6 +6,9 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 
+import pytest
+
+import windrow.worker
 from tests.support.bench import Bench
 from windrow import Job, LeasedPartition, Pace, Session, values
 from windrow.clock import SystemClock
@@ -66,3 +69,50 @@ def test_a_worker_that_is_stopped_gives_back_what_its_last_commit_claimed(bench:
     assert said == ["Hello", "Claim", "Commit", "Release"]
     assert {key: bench.state(key).state for key in "abc"} == {"a": "done", "b": "pending", "c": "pending"}
     assert bench.state("b").failures == 0
+
+
+def test_records_that_come_during_a_commit_share_the_next(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first commit is answered when the second record is there; it then waits for the end of the attempt."""
+    monkeypatch.setattr(windrow.worker, "COMMIT_SECONDS", 0.0)
+    bench.begin(["a"])
+    under_way, go_on, answered = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    several = Job("things", key="id", partitions=values("a"), robots=False, pace=Pace(0.0))
+
+    @several.scrape
+    async def scrape(session: Session, partition: LeasedPartition) -> AsyncIterator[dict[str, str]]:
+        yield {"id": "1"}
+        await under_way.wait()
+        monkeypatch.setattr(windrow.worker, "COMMIT_SECONDS", DEADLINE)
+        yield {"id": "2"}
+        go_on.set()
+        await answered.wait()
+        yield {"id": "3"}
+
+    assert bench.keeper is not None
+    writer = Writer(bench.keeper)
+    commits: list[Commit] = []
+
+    async def send(command: Command) -> Answer:
+        if not isinstance(command, Commit):
+            return await writer.send(command)
+        commits.append(command)
+        under_way.set()
+        await go_on.wait()
+        answer = await writer.send(command)
+        asyncio.get_running_loop().call_soon(answered.set)
+        return answer
+
+    async def work() -> None:
+        async with (
+            asyncio.timeout(DEADLINE),
+            building(several, name="w1", slots=1, send=send, clock=SystemClock()) as built,
+        ):
+            await built.worker.work()
+
+    writer.start()
+    try:
+        asyncio.run(work())
+    finally:
+        writer.stop()
+    assert [[key for key, _ in commit.rows] for commit in commits] == [["1"], ["2", "3"]]
+    assert [record["id"] for record in bench.records()] == ["1", "2", "3"]
