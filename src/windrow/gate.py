@@ -56,6 +56,8 @@ ROBOTS_POLL = 0.2
 AFTER_HOLD = 0.25
 STALE = 0.02
 """Seconds after which a slot that nobody used is lost."""
+EARLY = 0.002
+"""Seconds before its time that a slot may be used where the alternative is a timer: about what those are late."""
 CATCH_UP = 0.005
 """Seconds by which a request may follow another closer than the interval, to make up for a timer that fired late."""
 
@@ -321,23 +323,23 @@ class Gate:
     # --- the adaptive budget ----------------------------------------------------------------------------------
 
     def _has_come(self, host: _Host) -> bool:
-        """Use a slot that has come already while nobody waits: a fast host costs no queue."""
+        """Use a slot that has come, or all but come, while nobody waits: a fast host costs neither queue nor timer."""
         now = self._clock.monotonic()
         if host.turns.locked() or not host.slots or now < host.hold_until or now < self._earliest(host):
             return False
         too_old = now - max(host.interval, STALE)
         while host.slots and host.slots[0] < too_old:
             host.slots.popleft()
-        if not host.slots or host.slots[0] > now:
+        if not host.slots or host.slots[0] > now + EARLY:
             return False
-        host.slots.popleft()
-        host.last_start = now
+        host.sight.waited += host.slots.popleft() > now
         host.sight.entered += 1
+        host.last_start = now
         return True
 
     def _earliest(self, host: _Host) -> float:
         """A request may follow the one before a little closer than the interval."""
-        return host.last_start + host.interval - min(CATCH_UP, host.interval / 2)
+        return host.last_start + max(0.0, host.interval - CATCH_UP)
 
     async def _use_granted(self, host: _Host) -> None:
         """As `_use_slot`, with slots at the rate that the store allows."""
