@@ -82,15 +82,18 @@ def _program(module: str, per_commit: str) -> tuple[str, ...]:
     return (f"benchmarks.contenders.{module}", "{address}", "{pages}", "{concurrency}", "{store}", per_commit)
 
 
-def _windrow(engine: str, stretch: str) -> tuple[str, ...]:
+def _windrow(engine: str, stretch: str, *more: str) -> tuple[str, ...]:
     sessions = () if engine == "sequential" else ("--workers", "1", "--sessions", "{concurrency}")
     parameters = ("base_url={address}", "pages={pages}", f"stretch={stretch}")
     return (
         *("windrow", "run", "benchmarks.contenders.windrow_job:job", "--quiet", "--store", "{store}"),
-        *("--engine", engine, *sessions),
+        *("--engine", engine, *sessions, *more),
         *(word for parameter in parameters for word in ("--set", parameter)),
     )
 
+
+UNBOUND = ("--rate", "0")
+"""The rivals ask as fast as they can, too."""
 
 CONTENDERS = (
     Contender("Scrapy", "Scrapy", _program("scrapy_spider", "{stretch}"), "scrapy", f"commit per {STRETCH} pages"),
@@ -103,22 +106,31 @@ CONTENDERS = (
     ),
     Contender("bare loop", "bare/1", _program("bare_loop", "1"), note="commit per page"),
     Contender("bare loop", f"bare/{STRETCH}", _program("bare_loop", "{stretch}"), note=f"commit per {STRETCH} pages"),
-    Contender("Windrow, threads", "threads/1", _windrow("threads", "1"), note="1 page = 1 partition"),
-    Contender("Windrow, processes", "processes/1", _windrow("processes", "1"), note="1 page = 1 partition"),
+    Contender("Windrow, threads", "threads/1", _windrow("threads", "1", *UNBOUND), note="1 page = 1 partition"),
+    Contender("Windrow, processes", "processes/1", _windrow("processes", "1", *UNBOUND), note="1 page = 1 partition"),
     Contender(
-        "Windrow, threads", f"threads/{STRETCH}", _windrow("threads", "{stretch}"), note=f"{STRETCH} pages a partition"
+        "Windrow, threads",
+        f"threads/{STRETCH}",
+        _windrow("threads", "{stretch}", *UNBOUND),
+        note=f"{STRETCH} pages a partition",
     ),
     Contender(
         "Windrow, processes",
         f"processes/{STRETCH}",
-        _windrow("processes", "{stretch}"),
+        _windrow("processes", "{stretch}", *UNBOUND),
         note=f"{STRETCH} pages a partition",
     ),
     Contender(
         "Windrow, sequential",
         f"sequential/{STRETCH}",
-        _windrow("sequential", "{stretch}"),
+        _windrow("sequential", "{stretch}", *UNBOUND),
         note=f"{STRETCH} pages a partition; one request at a time",
+    ),
+    Contender(
+        "Windrow, threads, adaptive budget",
+        "budget",
+        _windrow("threads", "{stretch}"),
+        note=f"{STRETCH} pages a partition; as polite as it is by default",
     ),
 )
 

@@ -117,3 +117,19 @@ def test_the_pace_of_a_session_adapts_and_none_stays_none(kit: Kit) -> None:
             assert none.delay == 0.0
 
     kit.run(main)
+
+
+def test_a_challenge_in_the_sites_stead_retires_the_session(kit: Kit) -> None:
+    async def challenge(request: web.Request) -> web.Response:
+        page = f"<html><head><meta charset=utf-8><title>Just a moment...</title></head>{'<p>wait</p>' * 900}</html>"
+        return web.Response(status=503, text=page, content_type="text/html", headers={"Retry-After": "1"})
+
+    async def main() -> None:
+        async with kit.site(challenge) as site:
+            session = kit.session(base_url=site.url)
+            with pytest.raises(Blocked, match=r"a challenge or a block page, titled 'Just a moment\.\.\.'"):
+                await session.get("/")
+            assert session.retired
+            assert len(site.seen) == 1, "nothing is tried against it"
+
+    kit.run(main)

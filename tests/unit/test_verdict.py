@@ -83,6 +83,33 @@ def test_a_known_wall_asks_for_less_whether_something_was_expected_or_not(text: 
     assert judged(200, expected=True, body=body).verdict is Verdict.OK
 
 
+@pytest.mark.parametrize("status", [200, 202, 403, 405, 429, 503])
+@pytest.mark.parametrize(
+    ("headers", "title"),
+    [
+        ({}, "Just a moment..."),
+        ({}, "Attention Required! | Cloudflare"),
+        ({}, "Pardon Our\n Interruption"),
+        ({"cf-mitigated": "challenge"}, ""),
+        ({"x-amzn-waf-action": "captcha"}, "Shop"),
+    ],
+)
+def test_a_challenge_blocks_whatever_its_status(status: int, headers: dict[str, str], title: str) -> None:
+    body = BodyFacts(9_000, title=title)
+    found = classify(status, {**headers, "Retry-After": "5"}, None, body)
+    assert found.verdict is Verdict.BLOCKED
+    assert "a challenge or a block page" in (found.reason or "")
+    assert classify(200, headers, True, body).verdict is Verdict.OK, "it holds what was expected"
+
+
+@pytest.mark.parametrize(
+    ("headers", "title"),
+    [({"x-datadome": "unprotected"}, "Shop"), ({}, "A moment of calm"), ({}, "CAPTCHA - an encyclopedia")],
+)
+def test_other_titles_and_headers_are_no_challenge(headers: dict[str, str], title: str) -> None:
+    assert classify(200, headers, None, BodyFacts(9_000, title=title)).verdict is Verdict.OK
+
+
 def test_a_long_page_or_another_short_one_is_no_wall() -> None:
     assert judged(200, body=BodyFacts(90_000)).verdict is Verdict.OK
     assert judged(200, body=BodyFacts(20, "<p>12 requests</p>")).verdict is Verdict.OK

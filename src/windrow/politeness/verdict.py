@@ -18,6 +18,16 @@ _WALLS = re.compile(
     r"request rate too high|slow down, please|please slow down",
     re.IGNORECASE,
 )
+_CHALLENGES = re.compile(
+    r"(just a moment|one moment, please|attention required!? \| cloudflare|access denied|pardon our interruption|"
+    r"checking your browser( before accessing .*)?|(please )?(verify|prove) (that )?you are (a )?human|robot check|"
+    r"human verification|are you (a )?(human|robot)|security check|ddos-guard|captcha)[ .!?…]*",
+    re.IGNORECASE,
+)
+_CHALLENGING_HEADERS = MappingProxyType(
+    {"cf-mitigated": "challenge", "x-amzn-waf-action": "c", "x-sucuri-block": "", "x-datadome": "protected"}
+)
+"""Header → what its value begins with when a defence answers in the site's stead."""
 _TAG = re.compile(r"<[^>]*>")
 _TRANSIENT = frozenset({408, 421, 425, 500, 502, 503, 504, *range(520, 531), 598, 599})
 _GONE = frozenset({404, 410})
@@ -41,10 +51,14 @@ class Judgement(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BodyFacts:
-    """What a verdict needs to know of a body. `size` in bytes; `opening`: its text, empty if above `WALL_SIZE`."""
+    """What a verdict needs to know of a body.
+
+    `size` in bytes; `opening`: its text, empty if above `WALL_SIZE`; `title`: of the page, empty where there is none.
+    """
 
     size: int
     opening: str = ""
+    title: str = ""
 
 
 GOOD = Judgement(Verdict.OK)
@@ -67,6 +81,9 @@ def classify(
     """
     if status in allow:
         return GOOD
+    if not has_expected and is_challenge(headers, body):
+        what = f", titled {_folded(body.title)[:60]!r}" if body.title else ""
+        return Judgement(Verdict.BLOCKED, f"status {status}: a challenge or a block page{what}")
     if 200 <= status < 300:
         return _success(status, has_expected, body, page_wanted)
     if status == 429 or (status >= 500 and "Retry-After" in headers):
@@ -95,6 +112,15 @@ def _success(status: int, has_expected: bool | None, body: BodyFacts, page_wante
     if has_expected is None:
         return GOOD
     return Judgement(Verdict.BLOCKED, f"status {status}, but the page does not hold what was expected")
+
+
+def is_challenge(headers: Mapping[str, str], body: BodyFacts) -> bool:
+    """Whether a defence answers in the site's stead: it wants a person, and Windrow is none."""
+    if body.title and _CHALLENGES.fullmatch(_folded(body.title)):
+        return True
+    return any(
+        name in headers and headers[name].lower().startswith(begins) for name, begins in _CHALLENGING_HEADERS.items()
+    )
 
 
 def is_wall(body: BodyFacts) -> bool:

@@ -33,6 +33,7 @@ from windrow.session.wanted import ACCEPT, Expect, GetOptions, PostOptions, Want
 if TYPE_CHECKING:
     from windrow.session.blocking import BlockingSession
 
+_NEAR = 4_096
 _MOST_THROTTLES = 5
 """How often in a row one request is throttled in place before its partition is parked, though each wait was short."""
 
@@ -334,14 +335,24 @@ def _classified(page: Page, request: Request, want: Wanted) -> Judgement:
         has_expected = False
     size = len(answer.body)
     opening = answer.body.decode("utf-8", "replace") if not has_expected and size <= WALL_SIZE else ""
+    title = "" if has_expected else _title(answer.body)
     return classify(
         answer.status,
         answer.headers,
         has_expected,
-        BodyFacts(size, opening),
+        BodyFacts(size, opening, title),
         page_wanted=request.method == "GET",
         allow=want.allow,
     )
+
+
+def _title(body: bytes) -> str:
+    """The title of a page, as far as it stands near the beginning: without parsing, for pages that may be none."""
+    begin = body.find(b"<title", 0, _NEAR)
+    if begin < 0:
+        return ""
+    end = body.find(b"</", begin, begin + _NEAR)
+    return body[body.find(b">", begin) + 1 : end].decode("utf-8", "replace") if end > 0 else ""
 
 
 def _is_success(answer: Answer | Failure) -> bool:
