@@ -65,6 +65,22 @@ REASONS = {
     print(ways())
     """,
     "an open file": """
+    with open(sys.argv[0]):
+        print(ways())
+    """,
+    "a connection": """
+    import socket
+    ends = socket.socketpair()
+    print(ways())
+    """,
+    "a pool that has ended": """
+    import multiprocessing
+    with multiprocessing.Pool(2) as pool:
+        pool.map(abs, range(4))
+    pool.join()
+    print(ways())
+    """,
+    "a device": """
     with open(os.devnull):
         print(ways())
     """,
@@ -111,6 +127,8 @@ REASONS = {
     """,
 }
 FORKED = {
+    "a pool that has ended",
+    "a device",
     "workers that were closed",
     "nothing",
     "after other maps",

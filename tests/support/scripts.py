@@ -15,7 +15,7 @@ Way = Literal["forked", "interpreters"]
 
 WAIT_SECONDS = 20.0
 _ROOT = Path(__file__).resolve().parents[2]
-_HOLD_SOMETHING_OPEN = "import os; HELD = os.open(os.devnull, os.O_RDONLY)\n"
+_HOLD_SOMETHING_OPEN = "import os; HELD = os.open(__file__, os.O_RDONLY)\n"
 _FIRST_IMPORT = "from windrow.mapping"
 
 

@@ -19,6 +19,7 @@ import re
 import select
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -53,7 +54,7 @@ def _is_plain() -> bool:
     return (
         sys.platform == "linux"  # macOS's own libraries do not survive a fork
         and _is_only_thread()
-        and _holds_nothing_open()
+        and _holds_nothing_to_share()
         # An exception that is being handled would become the context of every exception in the worker.
         and sys.exc_info()[1] is None
         and sys.gettrace() is None
@@ -75,14 +76,21 @@ def _is_only_thread() -> bool:
     return False
 
 
-def _holds_nothing_open() -> bool:
-    """Beside standard input and output nothing that this program has opened.
+def _holds_nothing_to_share() -> bool:
+    """Beside standard input and output nothing that this program has opened, but for pipes and devices.
 
     Python makes all it opens end at an exec; what does not was handed down by whoever started this program, is not in
-    anybody's hands here, and is closed in the worker as it would be in an interpreter.
+    anybody's hands here, and is closed in the worker as it would be in an interpreter. So are pipes and devices, which
+    have no position, no lock and no unwritten rest to share: a `multiprocessing.Pool` that has ended leaves pipes
+    behind for as long as anything refers to it.
     """
     opened = set(_open_descriptors())
-    return opened >= STANDARD and all(os.get_inheritable(descriptor) for descriptor in opened - STANDARD)
+    return opened >= STANDARD and all(_is_no_matter(descriptor) for descriptor in opened - STANDARD)
+
+
+def _is_no_matter(descriptor: int) -> bool:
+    kind = os.fstat(descriptor).st_mode
+    return os.get_inheritable(descriptor) or stat.S_ISFIFO(kind) or stat.S_ISCHR(kind)
 
 
 def _open_descriptors() -> list[int]:
