@@ -38,6 +38,7 @@ from windrow.events import Verdict
 from windrow.fetch.address import Origin, origin
 from windrow.fetch.redirects import RedirectRefused, following, is_redirect
 from windrow.fetch.transport import Answer, Failure, Request, Send
+from windrow.identity import Identity
 from windrow.job import Limits
 from windrow.politeness import retry
 from windrow.politeness.adaptive import Observation
@@ -170,8 +171,8 @@ class Gate:
         self._robots: dict[Origin, _Robots] = {}
         self._robots_locks: dict[Origin, asyncio.Lock] = {}
 
-    async def enter(self, url: str) -> None:
-        """Return when a request to `url` (a clean address) may be sent: at once, then.
+    async def enter(self, url: str, identity: Identity | None = None) -> None:
+        """Return when a request to `url` (a clean address) may be sent, by `identity`: at once, then.
 
         Raises Refused where robots.txt forbids it, FetchFailed where robots.txt cannot be had (nothing may be asked
         until it can), and Parked where the host's hold lasts longer than `Limits.wait`.
@@ -180,7 +181,15 @@ class Gate:
         host = self._host(where.authority)
         if self._obey_robots:
             self._check(await self._rules(where), where, url)
-        await self._take_turn(host)
+        if identity is None or identity.rate is None:
+            await self._take_turn(host)
+            return
+        own = self._host(f"{host.name} as {identity.name}")
+        async with _queued(own):
+            await self._use_slot(own, 1.0 / identity.rate)
+            await self._take_turn(host)
+            # The host may have let it wait: the next one of its own is counted from here.
+            own.last_start = self._clock.monotonic()
 
     async def throttled(self, url: str, retry_after: float | None) -> None:
         """The host asked for less: hold everybody back for `retry_after` seconds, or for a little and growing while."""

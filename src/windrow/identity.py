@@ -17,6 +17,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from http.cookies import Morsel
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, quote, quote_plus, unquote, urlsplit
@@ -158,7 +159,7 @@ class Identity:
                 what = f"{kind.removesuffix('s')} {name!r}"
                 if not isinstance(value, str) or _CONTROL.search(value) or (kind == "cookies" and ";" in value):
                     raise self._wrong(f"the value of {what} must be a text on one line")
-                if not _TOKEN.fullmatch(str(name)):
+                if not _TOKEN.fullmatch(str(name)) or (kind == "cookies" and Morsel().isReservedKey(name)):
                     raise self._wrong(f"{what} is no name that can be sent")
         if self.auth is not None:
             user, password = self.auth

@@ -114,6 +114,7 @@ async def building(
 ) -> AsyncGenerator[Built]:
     """A worker of the running loop, as long as the context lasts."""
     port = StorePort(send)
+    identities = job.named_identities()
     transport = HttpTransport(job.limits, clock)
     gate = Gate(
         port,
@@ -126,7 +127,7 @@ async def building(
         clock=clock,
         fetch_robots=transport.send,
     )
-    parts = WorkerParts(name=name, job=job, port=port, gate=gate, clock=clock, listener=listener)
+    parts = WorkerParts(name=name, job=job, port=port, gate=gate, clock=clock, listener=listener, identities=identities)
     try:
         yield Built(Worker(parts, slots), parts, port, gate)
     finally:

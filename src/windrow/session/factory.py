@@ -10,10 +10,11 @@ from windrow.events import Listener
 from windrow.fetch.http import HttpTransport
 from windrow.fetch.transport import Transport
 from windrow.gate import Gate
+from windrow.identity import Identity, Proxy
 from windrow.job import Job, Limits
 from windrow.session.session import Session, SessionSettings
 
-OpenTransport = Callable[[Limits, Clock], Transport]
+OpenTransport = Callable[[Limits, Clock, Proxy | None], Transport]
 
 
 class SessionFactory:
@@ -39,10 +40,10 @@ class SessionFactory:
         self._random = random or Random()
         self._transport = transport
 
-    def open(self, partition: str, delay: float | None = None) -> Session:
+    def open(self, partition: str, delay: float | None = None, identity: Identity | None = None) -> Session:
         """A new session for the partition of that key; call it within the event loop, and close what it returns.
 
-        `delay`: what the pace had adapted to where this session takes over; None for the job's.
+        `delay`: what the pace had adapted to where this session takes over; None for the job's. `identity`: who it is.
         """
         job = self._job
         settings = SessionSettings(
@@ -54,8 +55,11 @@ class SessionFactory:
             least_delay=job.pace.floor,
             most_delay=job.pace.most,
             judge=job.judge,
+            opener=job.opener,
+            expiry=job.expiry,
+            identity=identity,
             limits=job.limits,
             parameters=job.parameters,
         )
-        transport = self._transport(job.limits, self._clock)
+        transport = self._transport(job.limits, self._clock, None if identity is None else identity.way)
         return Session(settings, self._gate, transport, self._clock, self._listener, self._random)

@@ -20,6 +20,7 @@ from sqlalchemy import Boolean, Select, and_, bindparam, case, func, insert, or_
 from sqlalchemy import Row as SqlRow
 
 from windrow.partitions import Partition
+from windrow.store import identities
 from windrow.store.context import Transaction
 from windrow.store.leases import PartitionRow, end, give_up_attempt, held
 from windrow.store.messages import Child, Commit, Committed, Keys, Lost, Unseen
@@ -95,7 +96,11 @@ def commit(tx: Transaction, command: Commit) -> Committed | Lost:
     if too_many is not None:
         return Committed(new, end(tx, row, "failed", **{**values, "reason": too_many}), too_many)
     if command.last:
-        return _end_attempt(tx, row, command, new, values)
+        ended = _end_attempt(tx, row, command, new, values)
+        if tx.context.has_identities:
+            well = ended.state in ("done", "split")
+            identities.end_lease(tx, row.id, row.fence, well=well, rests=command.rests)
+        return ended
     _COUNTED.changed(tx.connection, {"holder": row.id, **values})
     return Committed(new, "leased")
 
