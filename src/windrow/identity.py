@@ -17,6 +17,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from http.cookies import Morsel
 from pathlib import Path
 from typing import Any
@@ -255,11 +256,13 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 def _check_columns(columns: Iterable[str], where: str) -> None:
     names = list(columns)
-    for name in names:
+    for place, name in enumerate(names, 1):
         kind, colon, rest = name.partition(":")
         if name not in PLAIN_COLUMNS and not (kind in KINDS and colon and rest):
+            # In a file whose first line is missing, a password stands where a column's name should.
+            close = kind in KINDS or bool(get_close_matches(name, PLAIN_COLUMNS))
             raise SettingError(
-                f"{where}: there is no column {name!r}; columns are {', '.join(PLAIN_COLUMNS)}, header:NAME, "
+                f"{where}: column {place}{f', {name!r},' if close else ''} is none there can be; columns are {', '.join(PLAIN_COLUMNS)}, header:NAME, "
                 "cookie:NAME and state:NAME"
             )
     if "name" not in names:
