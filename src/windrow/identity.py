@@ -262,8 +262,8 @@ def _check_columns(columns: Iterable[str], where: str) -> None:
             # In a file whose first line is missing, a password stands where a column's name should.
             close = kind in KINDS or bool(get_close_matches(name, PLAIN_COLUMNS))
             raise SettingError(
-                f"{where}: column {place}{f', {name!r},' if close else ''} is none there can be; columns are {', '.join(PLAIN_COLUMNS)}, header:NAME, "
-                "cookie:NAME and state:NAME"
+                f"{where}: column {place}{f', {name!r},' if close else ''} is none there can be; columns are "
+                f"{', '.join(PLAIN_COLUMNS)}, header:NAME, cookie:NAME and state:NAME"
             )
     if "name" not in names:
         raise SettingError(f"{where}: the column 'name' is missing; each identity needs a name")

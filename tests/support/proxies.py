@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import struct
 from base64 import b64encode
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from urllib.parse import urlsplit
 
 from tests.support.serving import Served
@@ -128,7 +129,7 @@ class HttpProxy(_Proxy):
 
 
 class SocksProxy(_Proxy):
-    """RFC 1928 and 1929. `reply`: what it says to every CONNECT instead of making one. `names`: hosts as it was told."""
+    """RFC 1928, 1929. `reply`: what it says to every CONNECT instead of making one. `names`: hosts as it was told."""
 
     def __init__(self, login: tuple[str, str] | None = None, *, reply: int = 0) -> None:
         super().__init__(login)
@@ -195,10 +196,9 @@ async def joined(here: Pair, there: Pair) -> None:
     await asyncio.gather(copy(here[0], there[1]), copy(there[0], here[1]))
 
 
-def nothing_listens() -> int:
-    """A port of loopback on which nothing listens."""
-    import socket
-
+@contextmanager
+def nothing_listens() -> Iterator[int]:
+    """A port of loopback that nothing listens on, and nobody else gets meanwhile."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+        yield int(taken.getsockname()[1])
