@@ -27,7 +27,8 @@ async def run(opener: Callable[[Any], Any], session: Session) -> None:
     context = contextvars.copy_context()
     try:
         made = await loop.run_in_executor(thread, context.run, _called, opener, blocking)
-        if inspect.isawaitable(made):
+        if inspect.iscoroutine(made):
+            made.close()
             raise JobError("the open function returned something to be awaited; declare it with async def")
     finally:
         blocking.cancel()
