@@ -111,7 +111,8 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 
 def test_two_identities_for_eight_sessions_of_two_processes_are_never_doubled(tmp_path: Path) -> None:
-    with MembersSite(PASSWORDS, lives=3) as site:
+    # Some partitions take much longer: while one identity has one of these, the other ends several.
+    with MembersSite(PASSWORDS, lives=3, slow=("/00", "/07", "/13", "/19")) as site:
         run = Run(tmp_path, site)
         code, output = run.finish()
         assert code == 0, output
@@ -287,7 +288,7 @@ def test_no_secret_is_in_the_store_the_output_or_the_status(tmp_path: Path) -> N
         code, output = run.finish()
         assert code == 3, output
         told = output + run.status() + run.status("--json")
-        for key in ("raises", "url", "invalid"):
+        for key in ("raises", "expect", "invalid"):
             told += run.finish("check", key)[1]
         stored = b"".join(path.read_bytes() for path in tmp_path.glob("items.db*"))
         assert b"[secret]" in stored

@@ -29,10 +29,12 @@ class MembersSite(Served):
 
     `log` is what was asked by whom. `violations`: pages asked for by a session though its member has a newer one, which
     is what a site sees when two workers share a login. `refusing`: members who get a 403 for everything, and how often.
-    While `open_gate` is not set, pages wait.
+    While `open_gate` is not set, pages wait. Pages below `slow` take 20 times the `latency`.
     """
 
-    def __init__(self, passwords: dict[str, str], *, lives: int = 1_000, latency: float = 0.002) -> None:
+    def __init__(
+        self, passwords: dict[str, str], *, lives: int = 1_000, latency: float = 0.002, slow: tuple[str, ...] = ()
+    ) -> None:
         super().__init__()
         self.log: list[Seen] = []
         self.violations: list[Seen] = []
@@ -42,6 +44,7 @@ class MembersSite(Served):
         self._passwords = passwords
         self._lives = lives
         self._latency = latency
+        self._slow = slow
         self._newest: dict[str, str] = {}
         self._left: dict[str, int] = {}
 
@@ -87,7 +90,7 @@ class MembersSite(Served):
         user = token.partition(".")[0]
         if token and self._newest.get(user) != token:
             self.violations.append(Seen(time.monotonic(), user, request.path, 200))
-        await asyncio.sleep(self._latency)
+        await asyncio.sleep(self._latency * (20 if request.path.startswith(self._slow) else 1))
         await asyncio.to_thread(self.open_gate.wait)
         if self._refuses(user):
             return self._answer(user, request, "no", 403)
