@@ -56,8 +56,8 @@ class _Proxy(Served):
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
+            await closed(writer)
             self._tasks.discard(task)
-            writer.close()
 
     async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         raise NotImplementedError
@@ -118,11 +118,13 @@ class HttpProxy(_Proxy):
         there, to = await asyncio.open_connection(parts.hostname, parts.port or 80)
         self.passed.append(parts.netloc)
         size = next((int(line.split(":")[1]) for line in kept if line.lower().startswith("content-length:")), 0)
-        body = await reader.readexactly(size)
-        request = [f"{lines[0].split(' ')[0]} {path} HTTP/1.1", *kept, "Connection: close", "", ""]
-        to.write("\r\n".join(request).encode("latin-1") + body)
-        answer = await there.read()
-        to.close()
+        try:
+            body = await reader.readexactly(size)
+            request = [f"{lines[0].split(' ')[0]} {path} HTTP/1.1", *kept, "Connection: close", "", ""]
+            to.write("\r\n".join(request).encode("latin-1") + body)
+            answer = await there.read()
+        finally:
+            await closed(to)
         writer.write(answer)
         await writer.drain()
         raise ConnectionResetError  # the answer said `Connection: close`
@@ -187,13 +189,23 @@ async def joined(here: Pair, there: Pair) -> None:
     """What one side sends the other gets, until both are done."""
 
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
+        try:
             while data := await reader.read(65_536):
                 writer.write(data)
                 await writer.drain()
-        writer.close()
+        except OSError:
+            pass
+        finally:
+            await closed(writer)
 
     await asyncio.gather(copy(here[0], there[1]), copy(there[0], here[1]))
+
+
+async def closed(writer: asyncio.StreamWriter) -> None:
+    """Close it, and be there until it is: a loop that ends before leaves its transport behind."""
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
 
 
 @contextmanager
