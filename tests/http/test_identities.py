@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
+from tests.http.test_session_budget import adaptive_gate
+from tests.support.proxies import nothing_listens
 from windrow import Identity
-from windrow.errors import Blocked, FetchFailed, Gone, JobError
+from windrow.errors import Blocked, FetchFailed, Gone, JobError, ProxyFailed
 from windrow.events import Verdict
 
 if TYPE_CHECKING:
@@ -292,6 +294,28 @@ def test_the_repeated_request_bears_the_headers_that_open_set(kit: Kit) -> None:
             session = kit.session(base_url=site.url, opener=opener, expiry=is_over)
             await session.start()
             assert [(await session.get(f"/{n}")).text("h1") for n in range(3)] == ["/0", "/1", "/2"]
+
+    kit.run(main)
+
+
+def test_neither_a_dead_session_nor_a_dead_proxy_is_trouble_of_the_hosts(kit: Kit) -> None:
+    async def main() -> None:
+        book = kit.book()
+        gate = adaptive_gate(kit, book)
+        members = Members(2, lambda: html("<p>over</p>"))
+        async with kit.site(members) as site:
+            session = kit.session(gate, site.url, opener=log_in)
+            await session.start()
+            for number in range(6):
+                await session.get(f"/{number}", expect="h1")
+            with nothing_listens() as port:
+                other = kit.session(gate, site.url, identity=Identity("anna", proxy=f"http://127.0.0.1:{port}"))
+                with pytest.raises(ProxyFailed):
+                    await other.get("/a")
+            # A throttling has all reported that was seen.
+            await gate.throttled(site.url, None)
+            assert sum(seen.trouble for seen in book.observed) == 0
+            assert sum(seen.ok for seen in book.observed) == 6 + 2 + 3
 
     kit.run(main)
 

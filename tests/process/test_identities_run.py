@@ -190,6 +190,23 @@ def test_an_identity_comes_back_after_its_rest(tmp_path: Path) -> None:
         assert "identity anna" not in run.status()
 
 
+def test_a_function_that_catches_a_block_and_ends_well_rests_its_identity_too(tmp_path: Path) -> None:
+    with MembersSite(PASSWORDS) as site:
+        run = Run(tmp_path, site, partitions=2, each=1, limits="rest=0.3")
+        run.identities({"anna": ""})
+        text = run.job.read_text(encoding="utf-8").replace("for number", "try:\n        for number")
+        text = text.replace("        page =", "            page =").replace("        yield", "            yield")
+        run.job.write_text(text + "    except Exception:\n        pass\n", encoding="utf-8")
+        site.open_gate.clear()
+        process = run.start()
+        wait_until(lambda: bool(site.of("anna")), "anna does not log in")
+        site.refusing["anna"] = 1
+        site.open_gate.set()
+        assert process.wait(60) == 0
+        refused = next(place for place, seen in enumerate(site.log) if seen.status == 403)
+        assert site.log[refused + 1].at - site.log[refused].at >= 0.3
+
+
 # --- proxies ---
 
 
