@@ -232,10 +232,11 @@ def distinct(found: Sequence[Identity], where: str) -> list[Identity]:
     """`found`, once it is sure that there is one and that no name stands twice."""
     if not found:
         raise SettingError(f"{where}: there is no identity in it")
-    names = [each.name for each in found]
-    doubled = next((name for name in names if names.count(name) > 1), None)
-    if doubled is not None:
-        raise SettingError(f"{where}: the identity {doubled!r} stands in it twice; each needs a name of its own")
+    names: set[str] = set()
+    for each in found:
+        if each.name in names:
+            raise SettingError(f"{where}: the identity {each.name!r} stands in it twice; each needs a name of its own")
+        names.add(each.name)
     return list(found)
 
 

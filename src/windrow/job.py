@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, TypeVar
 
-from windrow.errors import JobError, SettingError
+from windrow.errors import JobError, SettingError, UsageError
 from windrow.events import Verdict
 from windrow.identity import Identity, distinct
 from windrow.partitions import Partition, PartitionSource
@@ -249,7 +249,7 @@ class Job:
         """
         if not callable(self.identities) and not self.identities:
             return {}
-        found = self.identities(self.parameters) if callable(self.identities) else self.identities
+        found = self._made_identities() if callable(self.identities) else self.identities
         if not isinstance(found, Sequence) or not all(isinstance(each, Identity) for each in found):
             raise JobError(f"{self.name}: identities must be a list of Identity, as identities() returns it")
         sending = next((each for each in found if each.is_sent), None)
@@ -259,6 +259,15 @@ class Job:
                 "base_url's origin only, and the job has no base_url; give it one"
             )
         return {each.name: each for each in distinct(found, f"{self.name}: identities")}
+
+    def _made_identities(self) -> Any:
+        assert callable(self.identities)
+        try:
+            return self.identities(self.parameters)
+        except UsageError:
+            raise
+        except Exception as error:
+            raise JobError(f"{self.name}: identities(parameters) failed: {type(error).__name__}: {error}") from error
 
     def source(self) -> PartitionSource:
         """Where the partitions come from, with the parameters as they are now."""

@@ -110,11 +110,12 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 # --- one live session each ---
 
 
-def test_two_identities_for_eight_sessions_of_two_processes_are_never_doubled(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["processes", "threads"])
+def test_two_identities_for_eight_sessions_of_two_workers_are_never_doubled(tmp_path: Path, engine: str) -> None:
     # Some partitions take much longer: while one identity has one of these, the other ends several.
     with MembersSite(PASSWORDS, lives=3, slow=("/00", "/07", "/13", "/19")) as site:
         run = Run(tmp_path, site)
-        code, output = run.finish()
+        code, output = run.finish("run", "--engine", engine)
         assert code == 0, output
         found = run.check_records()
         assert set(found["by"]) == {"anna", "ben"}

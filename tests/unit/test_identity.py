@@ -149,6 +149,8 @@ def test_a_job_refuses_what_would_go_nowhere_or_twice() -> None:
     assert job(base_url=None, identities=[Identity("anna", proxy="http://127.0.0.1:1")]).named_identities()
     with pytest.raises(JobError, match="list of Identity"):
         job(identities=lambda given: ["anna"]).named_identities()
+    with pytest.raises(JobError, match=r"identities\(parameters\) failed: KeyError: 'file'"):
+        job(identities=lambda given: identities(given["file"])).named_identities()
     with pytest.raises(SettingError, match="no identity"):
         job(identities=lambda given: []).named_identities()
 

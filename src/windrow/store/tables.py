@@ -163,6 +163,7 @@ identities = Table(
     Column("is_out", Boolean, nullable=False, server_default=text("false")),  # it rested too often in this run
     Column("reason", Text),  # of the last rest
     _count("uses"),
+    Index("windrow_identities_next", "run", "used", "name"),
     sqlite_with_rowid=False,
 )
 
