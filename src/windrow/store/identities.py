@@ -84,11 +84,11 @@ _LEASED = Prepared(
 
 def end_lease(tx: Transaction, partition: int, fence: int, *, well: bool, rests: str | None) -> None:
     """An attempt is over: its identity `rests`, for that reason, or is as good as new where the attempt ended well."""
-    mine = (identities.c.run == tx.context.run, identities.c.partition == partition, identities.c.fence == fence)
     if rests is None:
         if well:
-            tx.connection.execute(update(identities).where(*mine, identities.c.rests > 0).values(rests=0, reason=None))
+            _FORGIVEN.changed(tx.connection, {"of_run": tx.context.run, "holder": partition, "its_fence": fence})
         return
+    mine = (identities.c.run == tx.context.run, identities.c.partition == partition, identities.c.fence == fence)
     row = tx.connection.execute(select(identities.c.name, identities.c.rests).where(*mine)).one_or_none()
     if row is None:
         return
@@ -100,6 +100,20 @@ def end_lease(tx: Transaction, partition: int, fence: int, *, well: bool, rests:
         "reason": rests,
     }
     tx.connection.execute(update(identities).where(*mine).values(**values))
+
+
+_FORGIVEN = Prepared(
+    lambda connection: (
+        update(identities)
+        .where(
+            identities.c.run == bindparam("of_run"),
+            identities.c.partition == bindparam("holder"),
+            identities.c.fence == bindparam("its_fence"),
+            identities.c.rests > 0,
+        )
+        .values(rests=0, reason=None)
+    )
+)
 
 
 def soonest(tx: Transaction) -> float:

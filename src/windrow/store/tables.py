@@ -164,6 +164,7 @@ identities = Table(
     Column("reason", Text),  # of the last rest
     _count("uses"),
     Index("windrow_identities_next", "run", "used", "name"),
+    Index("windrow_identities_holder", "partition", "fence"),
     sqlite_with_rowid=False,
 )
 
