@@ -58,6 +58,19 @@ def test_an_identity_is_sent_to_the_jobs_own_origin(kit: Kit) -> None:
     kit.run(main)
 
 
+def test_robots_txt_is_fetched_as_nobody(kit: Kit) -> None:
+    async def main() -> None:
+        async with kit.site(lambda request: answered(html("<p>"))) as site:
+            session = kit.session(kit.gate(robots=True), site.url, identity=anna())
+            await session.get("/a")
+            robots, page = site.seen
+            assert robots.target == "/robots.txt"
+            assert not {"X-Key", "Authorization", "Cookie"} & set(robots.headers)
+            assert {"X-Key", "Authorization", "Cookie"} <= set(page.headers)
+
+    kit.run(main)
+
+
 async def answered(response: web.StreamResponse) -> web.StreamResponse:
     return response
 
