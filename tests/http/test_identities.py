@@ -152,7 +152,7 @@ def test_an_own_rate_is_kept_beside_the_hosts(kit: Kit) -> None:
         book = kit.book()
         async with kit.site(lambda request: answered(html("<p>"))) as site:
             gate = kit.gate(book)
-            session = kit.session(gate, site.url, identity=anna(rate=20.0))
+            session = kit.session(gate, site.url, identity=anna(rate=5.0))
             other = kit.session(gate, site.url, identity=Identity("ben"))
             started = time.monotonic()
             for number in range(5):
@@ -160,8 +160,8 @@ def test_an_own_rate_is_kept_beside_the_hosts(kit: Kit) -> None:
                 await other.get("/other")
             arrivals = [seen.at for seen in site.pages if seen.target != "/other"]
             gaps = [b - a for a, b in pairwise(arrivals)]
-            assert min(gaps) > 0.04
-            assert time.monotonic() - started < 2
+            assert min(gaps) > 0.1  # 0.2, less what a loaded machine takes from one and adds to the next
+            assert time.monotonic() - started < 4
             assert {host for host, _ in book.reserved} == {f"{site.authority} as anna"}
 
     kit.run(main)
