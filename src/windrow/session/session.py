@@ -211,10 +211,10 @@ class Session:
         retries: int | None = None,
     ) -> Page:
         """As `get`, with any method."""
-
-        # In this order, and by place: it is on the way of each request.
+        allowed = frozenset(allow)
+        # By place, not by name: it is on the way of each request.
         make = partial(
-            self._wanted, method, url, params, data, json, body, headers, expect, allow, pace, timeout, retries
+            self._wanted, method, url, params, data, json, body, headers, expect, allowed, pace, timeout, retries
         )
         try:
             if _OPENING.get() is self:
@@ -328,7 +328,7 @@ class Session:
         body: bytes | str | None,
         headers: Mapping[str, str | None] | None,
         expect: Expect | None,
-        allow: Iterable[int],
+        allow: frozenset[int],
         pace: float,
         timeout: float | None,
         retries: int | None,
@@ -348,7 +348,7 @@ class Session:
         request = Request(method.upper(), where, sent, content, times)
         most = limits.retries if retries is None else retries
         chosen = frozenset() if not self._own_headers else self._chosen(headers or {}, authorization)
-        return Wanted(request, expect, frozenset(allow), pace, most, chosen)
+        return Wanted(request, expect, allow, pace, most, chosen)
 
     def _chosen(self, headers: Mapping[str, str | None], authorization: str | None) -> frozenset[str]:
         """The headers of which somebody said more than the job does."""
