@@ -185,7 +185,7 @@ class Gate:
             await self._take_turn(host)
             return
         own = self._host(f"{host.name} as {identity.name}")
-        async with _queued(own):
+        async with own.turns:
             await self._use_slot(own, 1.0 / identity.rate)
             await self._take_turn(host)
             # The host may have let it wait: the next one of its own is counted from here.
