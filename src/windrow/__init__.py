@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from windrow.errors import Blocked, FetchFailed, Gone, PageError, Refused, UsageError, WindrowError
     from windrow.events import Verdict
     from windrow.export import read
+    from windrow.identity import Identity, identities
     from windrow.job import Job, Limits, Pace
     from windrow.mapping.api import ItemFailed, Outcomes, Result, Workers, submit
     from windrow.mapping.api import map as map
@@ -30,6 +31,7 @@ __all__ = [
     "FetchFailed",
     "Form",
     "Gone",
+    "Identity",
     "ItemFailed",
     "Job",
     "LeasedPartition",
@@ -46,6 +48,7 @@ __all__ = [
     "Verdict",
     "WindrowError",
     "Workers",
+    "identities",
     "prefixes",
     "read",
     "rows",
@@ -77,6 +80,7 @@ def _home(name: str) -> str | None:
         "app": {"run"},
         "events": {"Verdict"},
         "export": {"read"},
+        "identity": {"Identity", "identities"},
         "job": {"Job", "Limits", "Pace"},
         "mapping.api": {"ItemFailed", "Outcomes", "Result", "Workers", "map", "submit"},
         "partitions": {"Partition", "prefixes", "rows", "values"},

@@ -21,8 +21,9 @@ from windrow.engines import processes, sequential, threads
 from windrow.engines.crew import Bulletin, Crew, Stop, building, local_send, run_loop
 from windrow.errors import SettingError, StoreError, StoreUnavailable, WindrowError
 from windrow.events import Listener
+from windrow.identity import check_ways
 from windrow.job import AUTO, LOADING, Job, LoadedFarEnough, load_job
-from windrow.store import leases, runs
+from windrow.store import identities, leases, runs
 from windrow.store.context import RunContext
 from windrow.store.database import Database, open_for_writing, store_path, store_url, transaction
 from windrow.store.guesses import Guesses
@@ -170,6 +171,7 @@ class _Prepared:
     workers: int
     sessions: int
     scope: Scope
+    identities: tuple[str, ...]
     fresh: bool
     manner: list[str]
     scope_words: list[str]
@@ -206,7 +208,9 @@ def _prepare(options: RunOptions) -> _Prepared:
     job = load_job(options.job).with_parameters(options.parameters).with_run_settings(settings)
     if options.workers is not None:
         job = job.with_settings({"workers": options.workers})
-    sessions, workers = _staff(options, job)
+    named = job.named_identities()
+    check_ways(named)
+    sessions, workers = _staff(options, job, len(named))
     return _Prepared(
         job=job,
         reference=_absolute(options.job),
@@ -217,13 +221,15 @@ def _prepare(options: RunOptions) -> _Prepared:
         workers=workers,
         sessions=sessions,
         scope=Scope(options.only, options.limit),
+        identities=tuple(named),
         fresh=options.fresh,
         manner=options.manner(),
         scope_words=options.scope(),
     )
 
 
-def _staff(options: RunOptions, job: Job) -> tuple[int, int]:
+def _staff(options: RunOptions, job: Job, identities: int) -> tuple[int, int]:
+    """How many sessions and workers there are to be; a session without an identity could only wait for one."""
     if options.engine == "sequential":
         if options.sessions not in (None, 1) or (options.workers or 1) > 1:
             raise SettingError(
@@ -231,6 +237,7 @@ def _staff(options: RunOptions, job: Job) -> tuple[int, int]:
             )
         return 1, 1
     sessions = job.most_sessions if job.sessions == AUTO else job.sessions
+    sessions = min(sessions, identities or sessions)
     return sessions, min(job.workers or _cores(), sessions)
 
 
@@ -269,7 +276,9 @@ def _begin(engine: Database, prepared: _Prepared, now: float) -> int:
             fresh=prepared.fresh,
         )
         runs.plan(connection, run_id, chosen, job=job.name)
+        identities.sync(connection, run_id, prepared.identities)
         if resumed:
+            identities.pardon(connection, run_id, wake=False)
             runs.pardon(connection, run_id, job.limits.deaths)
         else:
             runs.learn_sizes(connection, run_id, job.name)
@@ -283,6 +292,8 @@ def _reopen(engine: Database, prepared: _Prepared, keys: Sequence[str], now: flo
         run_id = runs.latest_run(connection, job.name)
         if run_id is None:
             raise StoreError(f"{prepared.store}: holds no run of the job {job.name!r}; there is nothing to retry")
+        identities.sync(connection, run_id, prepared.identities)
+        identities.pardon(connection, run_id, wake=True)
         return run_id, runs.reopen(connection, run_id, keys, now)
 
 
@@ -294,7 +305,9 @@ def _writing(
     job = prepared.job
     records = RecordTable(job.name, job.record_type)
     guesses = Guesses(job.matchers, job.record_type.key_of)
-    context = RunContext(run=run_id, records=records, limits=job.limits, guesses=guesses)
+    context = RunContext(
+        run=run_id, records=records, limits=job.limits, guesses=guesses, has_identities=bool(prepared.identities)
+    )
     keeper = Keeper(engine, context, SystemClock())
     try:
         keeper.transact(lambda tx: records.prepare(tx.connection))

@@ -12,6 +12,7 @@
         ├── Blocked                the answer is not the page that was expected: the session is retired
         ├── Gone                   the page does not exist (404, 410)
         ├── Refused                robots.txt, a scheme or a limit forbids the request; it is not tried again
+        ├── ProxyFailed            the proxy of the session's identity cannot be used: another identity goes on
         ├── Parked                 the host asks for a long wait: the partition comes back later, at no cost
         └── PageError              the page does not hold what the scrape function asked of it
 
@@ -80,6 +81,10 @@ class Parked(AttemptFailed):
     def __init__(self, message: str, seconds: float) -> None:
         super().__init__(message)
         self.seconds = seconds
+
+
+class ProxyFailed(AttemptFailed):
+    """The proxy of the session's identity cannot be used: the identity rests, and another one goes on."""
 
 
 class PageError(AttemptFailed):

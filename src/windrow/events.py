@@ -48,6 +48,8 @@ class RequestDone:
 class PartitionStarted:
     partition: str
     attempt: int
+    identity: str | None = None
+    """The name of the identity that the attempt has, for jobs that declare some."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ from windrow.events import Verdict
 from windrow.fetch.address import Origin, origin
 from windrow.fetch.redirects import RedirectRefused, following, is_redirect
 from windrow.fetch.transport import Answer, Failure, Request, Send
+from windrow.identity import Identity
 from windrow.job import Limits
 from windrow.politeness import retry
 from windrow.politeness.adaptive import Observation
@@ -174,8 +175,8 @@ class Gate:
         self.waited = 0.0
         """Seconds that sessions have waited for their turns so far, all of them together; holds do not count."""
 
-    async def enter(self, url: str) -> None:
-        """Return when a request to `url` (a clean address) may be sent: at once, then.
+    async def enter(self, url: str, identity: Identity | None = None) -> None:
+        """Return when a request to `url` (a clean address) may be sent, by `identity`: at once, then.
 
         Raises Refused where robots.txt forbids it, FetchFailed where robots.txt cannot be had (nothing may be asked
         until it can), and Parked where the host's hold lasts longer than `Limits.wait`.
@@ -184,7 +185,15 @@ class Gate:
         host = self._host(where.authority)
         if self._obey_robots:
             self._check(await self._rules(where), where, url)
-        await self._take_turn(host)
+        if identity is None or identity.rate is None:
+            await self._take_turn(host)
+            return
+        own = self._host(f"{host.name} as {identity.name}")
+        async with own.turns:
+            await self._use_slot(own, 1.0 / identity.rate)
+            await self._take_turn(host)
+            # The host may have let it wait: the next one of its own is counted from here.
+            own.last_start = self._clock.monotonic()
 
     async def throttled(self, url: str, retry_after: float | None) -> None:
         """The host asked for less: hold everybody back for `retry_after` seconds, or for a little and growing while."""

@@ -9,15 +9,16 @@ import inspect
 import re
 import sys
 import sysconfig
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, Final, Literal, TypeVar
 
-from windrow.errors import JobError, SettingError
+from windrow.errors import JobError, SettingError, UsageError
 from windrow.events import Verdict
+from windrow.identity import Identity, distinct
 from windrow.partitions import Partition, PartitionSource
 from windrow.records import RecordType, record_type
 
@@ -85,6 +86,12 @@ class Limits:
     """Longest time one attempt at a partition may take."""
     deaths: int = 3
     """How many workers a partition may kill before it is failed."""
+    rest: float = 60.0
+    """How long an identity rests that was blocked or whose proxy cannot be used; doubled for each rest in a row."""
+    longest_rest: float = 3600.0
+    """Longest time an identity rests."""
+    rests: int = 5
+    """How often in a row an identity may rest, without a partition that ends well, before it is out for the run."""
     invalid: int | None = None
     """How many invalid records a partition may have; one more fails it. None: any number is kept apart and counted."""
 
@@ -114,6 +121,8 @@ class Job:
       below it. None: the budget finds it out alone. 0: no budget at all.
     - `parameters`: names and defaults of what `--set NAME=VALUE` may change.
     - `headers`: sent with each request. `user_agent`: say who you are and how to reach you.
+    - `identities`: logins and proxies of which one live session at a time has each, or a function of the job's
+      parameters that returns them; see `Identity` and `identities`.
     - `robots`: whether robots.txt is obeyed.
 
     Raises JobError or SettingError for a declaration that cannot be.
@@ -134,9 +143,12 @@ class Job:
     headers: Mapping[str, str] = field(default_factory=dict)
     user_agent: str = USER_AGENT
     robots: bool = True
+    identities: Sequence[Identity] | Callable[[Parameters], Sequence[Identity]] = ()
     function: Callable[..., Any] | None = field(default=None, init=False, repr=False)
     matchers: tuple[Matcher, ...] = field(default=(), init=False, repr=False)
     judge: Callable[[Any], Verdict | None] | None = field(default=None, init=False, repr=False)
+    opener: Callable[[Any], Any] | None = field(default=None, init=False, repr=False)
+    expiry: Callable[[Any], bool] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name) or self.name.lower().startswith(("windrow", "sqlite")):
@@ -207,6 +219,64 @@ class Job:
         self.judge = function
         return function
 
+    def open(self, function: Function) -> Function:
+        """Decorator: `function(session)` logs in, fetches a token, or whatever a session begins with.
+
+        It runs in each new session before the scrape function, and again when the session has died: when `expired`
+        says so of a page, or a page with status 2xx lacks what `expect=` asks for. Then the request that met such a
+        page is sent once more. It may be `async` or plain.
+        """
+        if self.opener is not None:
+            raise JobError(f"{self.name}: open() decorates two functions; a job has one")
+        if len(inspect.signature(function).parameters) != 1:
+            raise JobError(f"{self.name}: the open function takes one argument, a session")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise JobError(f"{self.name}: the open function makes no records; leave yield out")
+        self.opener = function
+        return function
+
+    def expired(self, function: Function) -> Function:
+        """Decorator: `function(page)` says whether a page means that the session has died; see `open`.
+
+        It is asked of every page but those that `open` itself gets, also of those with a status like 401.
+        """
+        if self.expiry is not None:
+            raise JobError(f"{self.name}: expired() decorates two functions; a job has one")
+        if len(inspect.signature(function).parameters) != 1:
+            raise JobError(f"{self.name}: the expired function takes one argument, a page")
+        if inspect.iscoroutinefunction(function):
+            raise JobError(f"{self.name}: the expired function looks at a page and cannot be async")
+        self.expiry = function
+        return function
+
+    def named_identities(self) -> dict[str, Identity]:
+        """The identities by their names, with the parameters as they are now; empty for a job without any.
+
+        Raises SettingError where two have one name, there is none, or they have something to send and the job does
+        not say where.
+        """
+        if not callable(self.identities) and not self.identities:
+            return {}
+        found = self._made_identities() if callable(self.identities) else self.identities
+        if not isinstance(found, Sequence) or not all(isinstance(each, Identity) for each in found):
+            raise JobError(f"{self.name}: identities must be a list of Identity, as identities() returns it")
+        sending = next((each for each in found if each.is_sent), None)
+        if sending is not None and self.base_url is None:
+            raise SettingError(
+                f"{self.name}: the identity {sending.name!r} has headers, cookies or auth, which are sent to the "
+                "base_url's origin only, and the job has no base_url; give it one"
+            )
+        return {each.name: each for each in distinct(found, f"{self.name}: identities")}
+
+    def _made_identities(self) -> Any:
+        assert callable(self.identities)
+        try:
+            return self.identities(self.parameters)
+        except UsageError:
+            raise
+        except Exception as error:
+            raise JobError(f"{self.name}: identities(parameters) failed: {type(error).__name__}: {error}") from error
+
     def source(self) -> PartitionSource:
         """Where the partitions come from, with the parameters as they are now."""
         if isinstance(self.partitions, PartitionSource):
@@ -220,6 +290,7 @@ class Job:
         """A copy with other values for named fields (`sessions`, `pace`, `rate`, …), checked as in the constructor."""
         copy = replace(self, **settings)
         copy.function, copy.matchers, copy.judge = self.function, self.matchers, self.judge
+        copy.opener, copy.expiry = self.opener, self.expiry
         return copy
 
     def with_run_settings(self, settings: Mapping[str, Any]) -> Job:
@@ -294,6 +365,8 @@ def load_job(reference: str) -> Job:
     job = _pick(reference, module, name)
     if job.function is None:
         raise JobError(f"{reference}: the job {job.name!r} has no scrape function; decorate one with @job.scrape")
+    if job.expiry is not None and job.opener is None:
+        raise JobError(f"{reference}: the job {job.name!r} has an expired function and no open function to run then")
     return job
 
 

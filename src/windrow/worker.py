@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from windrow.clock import Clock
-from windrow.errors import AttemptFailed, Gone, LeaseLost, PageError, Parked, Refused, StoreUnavailable
+from windrow.errors import AttemptFailed, Gone, LeaseLost, PageError, Parked, ProxyFailed, Refused, StoreUnavailable
 from windrow.events import (
     Event,
     Listener,
@@ -40,6 +40,7 @@ from windrow.events import (
     Verdict,
 )
 from windrow.gate import Gate
+from windrow.identity import Identity
 from windrow.job import Job
 from windrow.partitions import Partition
 from windrow.politeness.staffing import START, Burden, Load, staffed
@@ -239,6 +240,7 @@ class WorkerParts:
     clock: Clock
     listener: Listener
     random: random.Random = field(default_factory=random.Random)
+    identities: Mapping[str, Identity] = field(default_factory=dict)
     delay: float | None = None
     """What the session that ended last had adapted its pace to: the next one does not begin faster after a block."""
 
@@ -266,10 +268,12 @@ class Attempt:
         self._scraping: asyncio.Task[None] | None = None
         self._cause: Exception | None = None
         self._stopping = False
+        self._rests: str | None = None
+        self._clean: Callable[[str], str] = str
 
     async def run(self) -> None:
         """Scrape the partition and leave it in the state it deserves. Raises StoreUnavailable only."""
-        self._parts.listener(PartitionStarted(self.lease.key, self.lease.attempt))
+        self._parts.listener(PartitionStarted(self.lease.key, self.lease.attempt, self.lease.identity))
         # A task of its own: a cancellation ends the scraping and never the leaving.
         self._scraping = asyncio.create_task(self._scrape())
         try:
@@ -311,13 +315,15 @@ class Attempt:
     async def _scrape(self) -> None:
         parts = self._parts
         factory = SessionFactory(parts.job, parts.gate, parts.clock, self.observe, random=parts.random)
-        session = factory.open(self.lease.key, parts.delay)
+        session = factory.open(self.lease.key, parts.delay, self._identity())
+        self._clean = session.clean
         assert parts.job.function is not None
         try:
             async with (
                 asyncio.timeout(parts.job.limits.partition),
                 aclosing(scraped(parts.job.function, session, self._partition)) as records,
             ):
+                await session.start()
                 async for record in records:
                     await self._take(record)
                     if self._stopping:
@@ -330,17 +336,28 @@ class Attempt:
             # sys.exit() and its like in a scrape function end its attempt, not the worker.
             raise AttemptFailed(f"{type(error).__name__}: {error}{_place(error)}") from error
         finally:
-            parts.delay = session.delay
+            parts.delay, self._rests = session.delay, session.rests
             await session.close()
+
+    def _identity(self) -> Identity | None:
+        name = self.lease.identity
+        if name is None:
+            return None
+        try:
+            return self._parts.identities[name]
+        except KeyError:
+            raise AttemptFailed(
+                f"this worker knows no identity {name!r}: the list was changed while the run was under way"
+            ) from None
 
     async def _take(self, record: object) -> None:
         record_type = self._parts.job.record_type
         try:
             row = record_type.row(record)
         except InvalidRecord as error:
-            raw = raw_text(record)
-            self._invalid.append((raw, str(error)))
-            self._parts.listener(RecordInvalid(self.lease.key, str(error), raw))
+            raw, why = self._clean(raw_text(record)), self._clean(str(error))
+            self._invalid.append((raw, why))
+            self._parts.listener(RecordInvalid(self.lease.key, why, raw))
         else:
             self._rows.append((record_type.key_of(row), row))
             self._parts.listener(RecordMade(self.lease.key, dict(row)))
@@ -411,7 +428,11 @@ class Attempt:
         if why is None:
             partition = self._partition
             commit = self._commit(
-                last=True, claiming=self._claiming, capped=partition.capped, children=partition.children
+                last=True,
+                claiming=self._claiming,
+                capped=partition.capped,
+                children=partition.children,
+                rests=self._rests,
             )
             committed = await port.commit(commit)
             self._saved += committed.new
@@ -419,7 +440,7 @@ class Attempt:
             return committed.state, committed.reason
         if self._rows or self._invalid:
             self._saved += (await port.commit(self._commit())).new
-        why = Release(why.lease, why.why, why.reason, why.seconds, self.take_counts())
+        why = Release(why.lease, why.why, why.reason, why.seconds, self.take_counts(), why.rests)
         return await port.release(why), why.reason
 
     async def _refused_by_the_store(self, error: CommandFailed) -> tuple[str, str]:
@@ -429,7 +450,8 @@ class Attempt:
         return "lost", reason
 
     def _release(self, why: str, reason: str, seconds: float = 0.0) -> Release:
-        return Release(self.held, why, reason[:2_000].encode(errors="backslashreplace").decode(), seconds)
+        told = self._clean(reason)[:2_000].encode(errors="backslashreplace").decode()
+        return Release(self.held, why, told, seconds, rests=self._rests)
 
     def _why_ended(self, scraping: asyncio.Task[None]) -> Release | None:
         """Why the attempt has to give its partition back unfinished; None where it has not."""
@@ -449,6 +471,9 @@ class Attempt:
     def _why(self, error: Exception) -> Release:
         if isinstance(error, Parked):
             return self._release("parked", str(error), error.seconds)
+        if isinstance(error, ProxyFailed):
+            # No fault of the partition's: it goes on at once, with another identity.
+            return self._release("stopped", str(error))
         if isinstance(error, Refused | Gone):
             return self._release("refused", str(error))
         if isinstance(error, AttemptFailed):

@@ -19,6 +19,7 @@ from windrow.events import Event, RequestDone, Verdict
 from windrow.fetch.http import HttpTransport
 from windrow.fetch.transport import Answer, Failure, Request
 from windrow.gate import Gate
+from windrow.identity import Proxy
 from windrow.job import Limits
 from windrow.politeness import adaptive
 from windrow.politeness.adaptive import Observation
@@ -184,8 +185,8 @@ class Kit:
         """The defaults, but with little patience: a test that waits is a test that failed."""
         return Limits(**{"connect": 5.0, "silence": 5.0, "request": 10.0, "wait": 5.0, **changed})
 
-    def transport(self, **limits: Any) -> HttpTransport:
-        transport = HttpTransport(self.limits(**limits), self.clock)
+    def transport(self, proxy: Proxy | None = None, **limits: Any) -> HttpTransport:
+        transport = HttpTransport(self.limits(**limits), self.clock, proxy)
         self._open.append(transport)
         return transport
 
@@ -213,7 +214,7 @@ class Kit:
         limits = settings.pop("limits", None) or self.limits()
         listener = settings.pop("listener", self._listen)
         chosen = SessionSettings("p", base_url, limits=limits, **settings)
-        transport = HttpTransport(limits, self.clock)
+        transport = HttpTransport(limits, self.clock, chosen.identity.way if chosen.identity else None)
         session = Session(chosen, gate or self.gate(limits=limits), transport, self.clock, listener, self.random)
         self._open.append(session)
         return session

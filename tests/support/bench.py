@@ -12,7 +12,7 @@ from tests.support.clock import ManualClock
 from windrow.job import Limits, Matcher
 from windrow.partitions import Partition
 from windrow.records import record_type
-from windrow.store import leases, runs
+from windrow.store import identities, leases, runs
 from windrow.store.context import RunContext
 from windrow.store.database import Database, transaction
 from windrow.store.guesses import Guesses
@@ -35,6 +35,7 @@ from windrow.store.messages import (
 )
 from windrow.store.rows import RecordTable
 from windrow.store.runs import Scope
+from windrow.store.tables import identities as identity_table
 from windrow.store.tables import partitions as partition_table
 from windrow.store.tables import runs as run_table
 
@@ -63,17 +64,21 @@ class Bench:
         limits: Limits | None = None,
         matchers: Sequence[Matcher] = (),
         fresh: bool = False,
+        names: Sequence[str] = (),
     ) -> int:
-        """Open or resume the run over `keys` of the job `things` with the key `id`."""
+        """Open or resume the run over `keys` of the job `things` with the key `id`; `names`: its identities."""
         self.close()
         record = record_type(None, "id")
         with transaction(self.database) as connection:
             RecordTable("things", record).prepare(connection)
-            run, _ = runs.open_run(
+            run, resumed = runs.open_run(
                 connection, job="things", table="things", scope=Scope(), settings={}, now=self.clock.now(), fresh=fresh
             )
             runs.plan(connection, run, [Partition(key) for key in keys], job="things")
             runs.learn_sizes(connection, run, "things")
+            identities.sync(connection, run, names)
+            if resumed:
+                identities.pardon(connection, run, wake=False)
         records = RecordTable("things", record)
         context = RunContext(
             run=run,
@@ -81,6 +86,7 @@ class Bench:
             limits=limits or Limits(),
             guesses=Guesses(matchers, record.key_of),
             random=random.Random(1),
+            has_identities=bool(names),
         )
         self.keeper = Keeper(self.database, context, self.clock)
         self.keeper.transact(lambda tx: records.prepare(tx.connection))
@@ -130,8 +136,8 @@ class Bench:
     def split(self, lease: Lease, *children: str, **more: Any) -> Committed:
         return self.save(lease, last=True, children=[Child(child, {}) for child in children], **more)
 
-    def fail(self, lease: Lease, why: str = "failed", seconds: float = 0.0) -> str:
-        answer = self.say(Release(held(lease), why, "because", seconds))
+    def fail(self, lease: Lease, why: str = "failed", seconds: float = 0.0, rests: str | None = None) -> str:
+        answer = self.say(Release(held(lease), why, "because", seconds, rests=rests))
         assert isinstance(answer, Ended), answer
         return answer.state
 
@@ -140,6 +146,13 @@ class Bench:
         with transaction(self.database) as connection:
             return connection.execute(
                 select(partition_table).where(partition_table.c.key == key).order_by(partition_table.c.run.desc())
+            ).first()
+
+    def identity(self, name: str) -> Any:
+        """The row of an identity of the latest run."""
+        with transaction(self.database) as connection:
+            return connection.execute(
+                select(identity_table).where(identity_table.c.name == name).order_by(identity_table.c.run.desc())
             ).first()
 
     def run_row(self) -> Any:

@@ -38,7 +38,8 @@ class Teller:
     def __call__(self, event: Event) -> None:
         match event:
             case PartitionStarted():
-                self._say(f"partition {printable(event.partition)!r}")
+                known = f" as {printable(event.identity)!r}" if event.identity else ""
+                self._say(f"partition {printable(event.partition)!r}{known}")
             case RequestDone():
                 self._requests += 1
                 self._say(_request_line(event))

@@ -64,7 +64,7 @@ def retry(options: Options, keys: Sequence[str], *, quiet: bool) -> int:
 
 def status(store: str, *, as_json: bool) -> int:
     """Print how the run that was active last stands: 0 when it could be said."""
-    from windrow.clock import SystemClock
+    from windrow.clock import SystemClock, iso
     from windrow.errors import StoreError
     from windrow.monitor.live import describe, take_snapshot
     from windrow.monitor.snapshot import as_json as contract
@@ -79,7 +79,13 @@ def status(store: str, *, as_json: bool) -> int:
             raise StoreError(
                 f"{store}: there is no run in this store yet; `windrow run JOB --store {store}` begins one"
             )
-        print(json.dumps(contract(latest), indent=2, ensure_ascii=False))
+        resting = [
+            {"name": each.name, "until": None if each.is_out else iso(each.until), "reason": each.reason}
+            for each in reader.resting(latest.run, latest.at)
+        ]
+        # Beyond the contract, and only where there is something to say.
+        more = {"resting": resting} if resting else {}
+        print(json.dumps({**contract(latest), **more}, indent=2, ensure_ascii=False))
     return 0
 
 

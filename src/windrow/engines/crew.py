@@ -118,6 +118,7 @@ async def building(
     """A worker of the running loop, as long as the context lasts."""
     keep_memory_of_pages()
     port = StorePort(send)
+    identities = job.named_identities()
     transport = over_http(job.limits, clock)
     gate = Gate(
         port,
@@ -130,7 +131,7 @@ async def building(
         clock=clock,
         fetch_robots=transport.send,
     )
-    parts = WorkerParts(name=name, job=job, port=port, gate=gate, clock=clock, listener=listener)
+    parts = WorkerParts(name=name, job=job, port=port, gate=gate, clock=clock, listener=listener, identities=identities)
     try:
         yield Built(Worker(parts, slots, weigh=weigh if job.sessions == AUTO else None), parts, port, gate)
     finally:

@@ -64,6 +64,10 @@ async def _work(end: socket.socket) -> int:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, built.worker.stop)
             await built.port.hello(boot.worker, os.getpid(), built.worker.slots)
             await built.worker.work()
+    except UsageError as error:
+        # What the identities name (a variable, a file) is looked up here too.
+        print(f"windrow: worker: {error}", file=sys.stderr)
+        return JOB_DOES_NOT_LOAD
     except StoreUnavailable:
         return STORE_GONE
     finally:

@@ -1,4 +1,4 @@
-"""HTTP over aiohttp. The only file that knows it.
+"""HTTP over aiohttp. The only file that knows it, with `proxies.py`.
 
 One `HttpTransport` is one identity: its own cookie jar and its own connector, because sessions that share a connector
 reuse each other's connections and can be linked. What aiohttp would do by itself and gets wrong for us is off:
@@ -8,15 +8,19 @@ refusal of cookies from hosts that are IP addresses.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
+from http.cookies import SimpleCookie
 
 import aiohttp
 from yarl import URL
 
 from windrow.clock import Clock
 from windrow.events import Verdict
-from windrow.fetch.transport import Answer, Failure, Request, Timeouts
+from windrow.fetch.proxies import ProxyOptions, connector, proxy_options
+from windrow.fetch.transport import Answer, Failure, Request, Timeouts, Unusable
 from windrow.fetch.unpack import TooLarge, Undecodable, Unpacker
+from windrow.identity import Proxy
 from windrow.job import Limits
 
 _BUFFER = 262_144
@@ -25,25 +29,18 @@ _MOST_HEADERS = 256
 _HEADER_ERRORS = ("Got more than", "Too many headers")
 
 
-class _Unusable(Exception):
-    """An answer that is given up while it is read."""
-
-    def __init__(self, verdict: Verdict, reason: str) -> None:
-        super().__init__(reason)
-        self.verdict = verdict
-
-
 class HttpTransport:
-    """A `Transport` over HTTP/1.1. Make it within the event loop that it is used in."""
+    """A `Transport` over HTTP/1.1, through `proxy` where there is one. Make it within the event loop of its use."""
 
-    def __init__(self, limits: Limits, clock: Clock) -> None:
+    def __init__(self, limits: Limits, clock: Clock, proxy: Proxy | None = None) -> None:
+        self._proxy = proxy
         self._limits = limits
         self._clock = clock
         self._unpacker = _unpacker()
         self._timeout = _client_timeout(Timeouts(limits.connect, limits.silence, limits.request))
         self._jar = aiohttp.CookieJar(unsafe=True, quote_cookie=False)
         self._client = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(),
+            connector=connector(proxy),
             cookie_jar=self._jar,
             headers={"Accept-Encoding": self._unpacker.accepts},
             # Otherwise a POST without a body would claim to bring an octet stream.
@@ -62,13 +59,26 @@ class HttpTransport:
     def cookies(self) -> dict[str, str]:
         return {cookie.key: cookie.value for cookie in self._jar}
 
+    def hold_cookies(self, cookies: Mapping[str, str], url: str) -> None:
+        """See `Transport.hold_cookies`. Behind an https address they are not sent to http ones."""
+        self._jar.clear()
+        held: SimpleCookie = SimpleCookie()
+        home = URL(url, encoded=True)
+        for name, value in cookies.items():
+            held[name] = value
+            # As it is: SimpleCookie would put quotes around what it takes for special.
+            held[name].set(name, value, value)
+            held[name]["path"] = "/"
+            held[name]["secure"] = home.scheme == "https"
+        self._jar.update_cookies(held, home)
+
     async def send(self, request: Request) -> Answer | Failure:
         """See `Transport.send`. A Failure's reason says what happened in plain words."""
         started = self._clock.monotonic()
         try:
             return await self._exchange(request, started)
-        except _Unusable as error:
-            failure = error.verdict, str(error)
+        except Unusable as error:
+            return Failure(error.verdict, str(error), self._clock.monotonic() - started, error.of_proxy)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             failure = _explained(error, request)
         return Failure(*failure, self._clock.monotonic() - started)
@@ -80,12 +90,18 @@ class HttpTransport:
         response = await self._client.request(
             request.method,
             URL(request.url, encoded=True),
-            headers=request.headers,
             data=request.body,
             allow_redirects=False,
             timeout=self._timeout if request.timeouts is None else _client_timeout(request.timeouts),
+            **self._way(request),
         )
         try:
+            if response.status == 407 and self._proxy is not None:
+                raise Unusable(
+                    Verdict.TRANSIENT,
+                    f"the proxy {self._proxy.address} wants another login (status 407)",
+                    of_proxy=True,
+                )
             packed = await self._read(response)
         finally:
             # Behind a body that was read to its end this gives the connection back, otherwise it closes it.
@@ -94,11 +110,16 @@ class HttpTransport:
         seconds = self._clock.monotonic() - started
         return Answer(response.status, request.url, response.headers, body, seconds, len(packed))
 
+    def _way(self, request: Request) -> ProxyOptions:
+        if self._proxy is None:
+            return {"headers": request.headers}
+        return proxy_options(self._proxy, request)
+
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         most = self._limits.body
         announced = response.content_length
         if announced is not None and announced > most and response.method != "HEAD":
-            raise _Unusable(Verdict.REFUSED, f"the body has {announced} bytes, more than Limits.body = {most}")
+            raise Unusable(Verdict.REFUSED, f"the body has {announced} bytes, more than Limits.body = {most}")
         content = response.content
         chunks: list[bytes] = []
         size = 0
@@ -106,7 +127,7 @@ class HttpTransport:
             chunks.append(chunk)
             size += len(chunk)
         if size > most:
-            raise _Unusable(Verdict.REFUSED, f"the body has more than Limits.body = {most} bytes")
+            raise Unusable(Verdict.REFUSED, f"the body has more than Limits.body = {most} bytes")
         return b"".join(chunks)
 
     def _unpacked(self, packed: bytes, encoding: str | None) -> bytes:
@@ -115,13 +136,13 @@ class HttpTransport:
             if encoding:
                 return self._unpacker.unpack(packed, encoding, most)
         except Undecodable as error:
-            raise _Unusable(Verdict.TRANSIENT, f"the body cannot be unpacked: {error}") from error
+            raise Unusable(Verdict.TRANSIENT, f"the body cannot be unpacked: {error}") from error
         except TooLarge as error:
-            raise _Unusable(
+            raise Unusable(
                 Verdict.REFUSED, f"the body unpacks to more than Limits.decompressed = {most} bytes"
             ) from error
         if len(packed) > most:
-            raise _Unusable(Verdict.REFUSED, f"the body has more than Limits.decompressed = {most} bytes")
+            raise Unusable(Verdict.REFUSED, f"the body has more than Limits.decompressed = {most} bytes")
         return packed
 
 

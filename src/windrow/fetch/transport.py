@@ -55,6 +55,17 @@ class Failure:
     verdict: Verdict
     reason: str
     seconds: float
+    of_proxy: bool = False
+    """The proxy cannot be used: the host never heard of the request, and sending it again would not help."""
+
+
+class Unusable(Exception):
+    """A connection or an answer that a transport gives up while it makes or reads it; becomes a Failure."""
+
+    def __init__(self, verdict: Verdict, reason: str, *, of_proxy: bool = False) -> None:
+        super().__init__(reason)
+        self.verdict = verdict
+        self.of_proxy = of_proxy
 
 
 Send = Callable[[Request], Awaitable[Answer | Failure]]
@@ -69,6 +80,9 @@ class Transport(Protocol):
     @property
     def cookies(self) -> dict[str, str]:
         """The cookies held, name → value; of one name held for several paths, the last received."""
+
+    def hold_cookies(self, cookies: Mapping[str, str], url: str) -> None:
+        """Forget all cookies and hold these instead, for the host of `url` and no other."""
 
     async def close(self) -> None:
         """Let go of all connections. Closing twice is safe."""

@@ -121,7 +121,13 @@ def take_snapshot(reader: Reader, clock: Clock, run: int | None = None) -> Snaps
 def describe(reader: Reader, commands: Commands, clock: Clock, run: int | None = None) -> list[str]:
     """The report of that run (None: the one active last). Raises StoreError where the store has no run."""
     latest = _existing(take_snapshot(reader, clock, run))
-    return report(latest, reader.problems(latest.run, MOST_PROBLEMS), commands, reader.holds(latest.at + LONG_HOLD))
+    return report(
+        latest,
+        reader.problems(latest.run, MOST_PROBLEMS),
+        commands,
+        reader.holds(latest.at + LONG_HOLD),
+        reader.resting(latest.run, latest.at),
+    )
 
 
 def watch_store(store: str, console: Console, clock: Clock | None = None) -> None:

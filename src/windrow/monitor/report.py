@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from windrow.clock import iso
 from windrow.monitor.snapshot import RunState, Snapshot
 from windrow.monitor.wording import duration, number, plural, printable
-from windrow.store.reader import HostHold, PartitionRow
+from windrow.store.reader import HostHold, IdentityRest, PartitionRow
 
 MOST_PROBLEMS = 20
 MOST_HOLDS = 5
+MOST_RESTING = 10
 LONG_HOLD = 5.0
 """Seconds from which on a hold is worth a line."""
 LONGEST_REASON = 300
@@ -51,17 +52,22 @@ class Commands:
 
 
 def report(
-    snapshot: Snapshot, problems: Sequence[PartitionRow], commands: Commands, holds: Sequence[HostHold] = ()
+    snapshot: Snapshot,
+    problems: Sequence[PartitionRow],
+    commands: Commands,
+    holds: Sequence[HostHold] = (),
+    resting: Sequence[IdentityRest] = (),
 ) -> list[str]:
     """The lines that say how the run stands: complete, or what failed and what is missing, and what to do next.
 
     `problems` are the failed and incomplete partitions, at least the first MOST_PROBLEMS of them. `holds`: hosts
-    that asked to be left alone for longer than a moment.
+    that asked to be left alone for longer than a moment. `resting`: identities that rest or are out.
     """
     return [
         _verdict(snapshot),
         *(f"  {line}" for line in _figures(snapshot)),
         *(f"  {line}" for line in _parked(snapshot, holds)),
+        *(f"  {line}" for line in _resting(snapshot, resting)),
         *(f"  {line}" for line in _problems(snapshot, problems)),
         *_next(snapshot, commands),
     ]
@@ -118,6 +124,17 @@ def _parked(snapshot: Snapshot, holds: Sequence[HostHold]) -> Iterator[str]:
     for hold in holds[:MOST_HOLDS]:
         left = duration(hold.until - snapshot.at)
         yield f"parked until {iso(hold.until)}: {printable(hold.host)} asks to wait (another {left})"
+
+
+def _resting(snapshot: Snapshot, resting: Sequence[IdentityRest]) -> Iterator[str]:
+    # Those that are out first: they are why a run fails. That one rests is of no interest once the run has finished.
+    known = [each for each in resting if each.is_out or snapshot.state is not RunState.FINISHED]
+    for each in sorted(known, key=lambda identity: not identity.is_out)[:MOST_RESTING]:
+        until = "is out for this run" if each.is_out else f"rests until {iso(each.until)}"
+        why = printable(each.reason or "no reason was given", LONGEST_REASON)
+        yield f"identity {printable(each.name)} {until}: {why}"
+    if len(known) > MOST_RESTING:
+        yield f"and {number(len(known) - MOST_RESTING)} more identities"
 
 
 def _problems(snapshot: Snapshot, problems: Sequence[PartitionRow]) -> Iterator[str]:

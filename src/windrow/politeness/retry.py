@@ -36,6 +36,11 @@ def default_hold(streak: int, random: Random, *, base: float = 1.0, most: float 
     return span * random.uniform(0.75, 1.25)
 
 
+def rest(times: int, *, first: float, most: float) -> float:
+    """Seconds that an identity rests for the `times`-th time in a row (from 1): doubled each time, up to `most`."""
+    return min(most, first * 2.0 ** min(times - 1, 60))
+
+
 def retry_after(header: str | None, now: float) -> float | None:
     """Seconds from `now` (epoch) that a Retry-After header asks to wait; None where it is missing or says nothing.
 

@@ -45,6 +45,10 @@ class BlockingSession:
         return self._session.headers
 
     @property
+    def identity(self) -> str | None:
+        return self._session.identity
+
+    @property
     def requests(self) -> int:
         return self._session.requests
 

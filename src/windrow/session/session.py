@@ -4,28 +4,40 @@ One request at a time. What happens to one, in this order: the session's pace, t
 budget), the transport, the verdict. A transient fault and a throttling are repeated here, hop by hop, so that a
 redirect's target that fails does not send the form that led to it twice; everything else ends in a page or in one of
 the exceptions of `windrow.errors`. Redirects are followed here and pay at the gate as any other request does.
+
+A session may have an identity. What that sends (headers, Authorization) is put on each hop that goes to the origin of
+the job's base_url, and on no other: so a redirect cannot carry it away. What leaves the session as an exception or an
+event has been cleaned of its secrets.
+
+A job with an open function: it runs before the scrape function, and again where an answer says that the session has
+died; then the request is made anew and sent once more. Its own requests come while the request that met the dead
+session waits in its turn. They are known by a context variable, which reaches the tasks and threads that the open
+function starts, and take turns among themselves.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Unpack
 
 from windrow.clock import Clock
-from windrow.errors import AttemptFailed, Blocked, FetchFailed, Gone, Parked, Refused
+from windrow.errors import AttemptFailed, Blocked, FetchFailed, Gone, Parked, ProxyFailed, Refused
 from windrow.events import Listener, RequestDone, Verdict
-from windrow.fetch.address import Query, local
+from windrow.fetch.address import Origin, Query, clean, local, origin
 from windrow.fetch.redirects import RedirectRefused, following, is_redirect
 from windrow.fetch.transport import Answer, Failure, Request, Transport
 from windrow.gate import Gate
+from windrow.identity import Identity, cleaner
 from windrow.job import USER_AGENT, Limits
 from windrow.politeness.pace import SessionPace, adapted, next_start
 from windrow.politeness.retry import backoff, retry_after
 from windrow.politeness.verdict import WALL_SIZE, BodyFacts, Judgement, classify
-from windrow.session import wanted
+from windrow.session import opening, wanted
 from windrow.session.form import Form
 from windrow.session.page import Page
 from windrow.session.wanted import ACCEPT, Expect, GetOptions, PostOptions, Wanted
@@ -36,6 +48,12 @@ if TYPE_CHECKING:
 _NEAR = 4_096
 _MOST_THROTTLES = 5
 """How often in a row one request is throttled in place before its partition is parked, though each wait was short."""
+_OPENING: ContextVar[Session | None] = ContextVar("windrow_opening", default=None)
+"""The session whose open function is running in this context."""
+
+
+class _SessionDied(Exception):
+    """The answer says that the session has to be opened again; the message says how."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +61,7 @@ class SessionSettings:
     """What a session is given by its job.
 
     `delay`: seconds from the end of an answer to the next request; it adapts between `least_delay` and `most_delay`.
-    `judge`: the job's own verdict on a page that looks good.
+    `judge`: the job's own verdict on a page that looks good. `opener`, `expiry`: see `Job.open` and `Job.expired`.
     """
 
     partition: str
@@ -54,6 +72,9 @@ class SessionSettings:
     least_delay: float | None = None
     most_delay: float = 60.0
     judge: Callable[[Page], Verdict | None] | None = None
+    opener: Callable[[Any], Any] | None = None
+    expiry: Callable[[Page], bool] | None = None
+    identity: Identity | None = None
     limits: Limits = field(default_factory=Limits)
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
@@ -61,7 +82,8 @@ class SessionSettings:
 class Session:
     """One isolated identity: its own cookies, connections, headers and state. One request at a time.
 
-    - `state`: yours, for what the scrape function wants to keep between its parts.
+    - `state`: yours, for what the scrape function wants to keep between its parts; it begins with the identity's.
+    - `identity`: the name of the identity that the session has; None for a job that declares none.
     - `parameters`, `base_url`: the job's. `headers`: sent with each request; change them as you like.
     - `requests`: how many were sent so far, each retry and each hop of a redirect counted.
     - `retired`: the site no longer serves this session; every further request raises Blocked at once.
@@ -77,6 +99,7 @@ class Session:
         random: Random,
     ) -> None:
         self.state: dict[str, Any] = {}
+        self.identity = None if settings.identity is None else settings.identity.name
         self.parameters = settings.parameters
         self.base_url = settings.base_url
         self.headers: dict[str, str] = dict(settings.headers)
@@ -88,11 +111,19 @@ class Session:
         self._listener = listener
         self._random = random
         self._one_at_a_time = asyncio.Lock()
+        self._one_at_a_time_in_opening = asyncio.Lock()
+        self._opened = False
+        self._of_opening: frozenset[str] = frozenset()
+        self._clean = cleaner(settings.identity)
+        self._own_headers = {} if settings.identity is None else settings.identity.sent
+        self._home: Origin | None = None
+        self._proxy_failed: str | None = None
         self._last_end: float | None = None
         self._pace = SessionPace(settings.delay)
         self._least_delay = settings.delay if settings.least_delay is None else settings.least_delay
         self._blocked: str | None = None
         self._closed = False
+        self._begin_as_identity()
 
     # --- what a scrape function calls -------------------------------------------------------------------------
 
@@ -181,6 +212,129 @@ class Session:
         retries: int | None = None,
     ) -> Page:
         """As `get`, with any method."""
+        allowed = frozenset(allow)
+        # By place, not by name: it is on the way of each request.
+        make = partial(
+            self._wanted, method, url, params, data, json, body, headers, expect, allowed, pace, timeout, retries
+        )
+        try:
+            if _OPENING.get() is self:
+                async with self._one_at_a_time_in_opening:
+                    return await self._page(make())
+            async with self._one_at_a_time:
+                try:
+                    return await self._page(make())
+                except _SessionDied:
+                    await self._open()
+                    # Made anew: the open function may have changed the session's headers.
+                    return await self._page(replace(make(), repeated=1))
+        except AttemptFailed as error:
+            self._clean_error(error)
+            raise
+
+    def blocking(self) -> BlockingSession:
+        """The twin for a plain scrape function in another thread. Call it where the session's event loop runs."""
+        from windrow.session.blocking import BlockingSession
+
+        return BlockingSession(self, asyncio.get_running_loop())
+
+    async def start(self) -> None:
+        """Run the job's open function, if there is one. Raises what it raises."""
+        if self._settings.opener is not None:
+            async with self._one_at_a_time:
+                await self._open()
+
+    async def close(self) -> None:
+        """Let go of the connections. Closing twice is safe; a request afterwards raises FetchFailed."""
+        self._closed = True
+        await self._transport.close()
+
+    @property
+    def rests(self) -> str | None:
+        """Why the identity has to rest after this session: blocked, or its proxy failed. None where it need not."""
+        if self._proxy_failed is not None:
+            return self._clean(self._proxy_failed)
+        return None if self._blocked is None else self._clean(f"blocked: {self._blocked}")
+
+    def clean(self, text: str) -> str:
+        """`text` without the secrets of the session's identity."""
+        return self._clean(text)
+
+    # --- being somebody ---------------------------------------------------------------------------------------
+
+    def _begin_as_identity(self) -> None:
+        identity = self._settings.identity
+        if identity is not None:
+            self.state.update(identity.new_state())
+            self._home = None if self.base_url is None else origin(clean(self.base_url))
+            if identity.cookies:
+                self._transport.hold_cookies(identity.cookies, self._home_address())
+
+    async def _open(self) -> None:
+        """Run the open function in a session as good as new, but for what the scrape function keeps in `state`."""
+        opener, identity = self._settings.opener, self._settings.identity
+        assert opener is not None
+        if self._opened:
+            for name in self._of_opening:
+                self.state.pop(name, None)
+            self._transport.hold_cookies({} if identity is None else identity.cookies, self._home_address())
+            self.state.update({} if identity is None else identity.new_state())
+        before = dict(self.state)
+        token = _OPENING.set(self)
+        try:
+            await opening.run(opener, self)
+        finally:
+            _OPENING.reset(token)
+            self._opened = True
+            self._of_opening = frozenset(
+                name for name, value in self.state.items() if name not in before or before[name] is not value
+            )
+
+    def _home_address(self) -> str:
+        return "http://localhost/" if self.base_url is None else clean(self.base_url)
+
+    def _dressed(self, request: Request, want: Wanted) -> Request:
+        """The request with what the identity sends, where it goes to the job's own origin."""
+        if not self._own_headers or origin(request.url) != self._home:
+            return request
+        own = {name: value for name, value in self._own_headers.items() if name.lower() not in want.chosen}
+        return replace(request, headers=wanted.merged(request.headers, own))
+
+    def _death(self, page: Page, judgement: Judgement, want: Wanted) -> str | None:
+        """How a page says that the session has died; None where it does not, or nothing would come of saying so."""
+        settings = self._settings
+        if settings.opener is None or _OPENING.get() is self or judgement.verdict not in _TELLING:
+            return None
+        if is_redirect(page.answer) and page.status not in want.allow:
+            return None
+        if settings.expiry is not None and wanted.holds_expected(page, settings.expiry):
+            return "the job's expired() says that the session has died"
+        if judgement.verdict is Verdict.BLOCKED and want.expect is not None and _is_success(page.answer):
+            return judgement.reason
+        return None
+
+    def _clean_error(self, error: AttemptFailed) -> None:
+        """What is raised tells no secret. Foreign exceptions are left alone: the worker cleans what it says of them."""
+        error.args = tuple(self._clean(each) if isinstance(each, str) else each for each in error.args)
+
+    # --- one request ------------------------------------------------------------------------------------------
+
+    def _wanted(
+        self,
+        method: str,
+        url: str,
+        params: Query | None,
+        data: Query | None,
+        json: Any,
+        body: bytes | str | None,
+        headers: Mapping[str, str | None] | None,
+        expect: Expect | None,
+        allow: frozenset[int],
+        pace: float,
+        timeout: float | None,
+        retries: int | None,
+    ) -> Wanted:
+        """The request as the session is now."""
         limits = self._settings.limits
         where, authorization = wanted.address(self.base_url, url, params)
         content, content_type = wanted.payload(data, json, body)
@@ -194,21 +348,15 @@ class Session:
         times = wanted.timeouts(limits.connect, limits.silence, timeout)
         request = Request(method.upper(), where, sent, content, times)
         most = limits.retries if retries is None else retries
-        async with self._one_at_a_time:
-            return await self._page(Wanted(request, expect, frozenset(allow), pace, most))
+        chosen = frozenset() if not self._own_headers else self._chosen(headers or {}, authorization)
+        return Wanted(request, expect, allow, pace, most, chosen)
 
-    def blocking(self) -> BlockingSession:
-        """The twin for a plain scrape function in another thread. Call it where the session's event loop runs."""
-        from windrow.session.blocking import BlockingSession
-
-        return BlockingSession(self, asyncio.get_running_loop())
-
-    async def close(self) -> None:
-        """Let go of the connections. Closing twice is safe; a request afterwards raises FetchFailed."""
-        self._closed = True
-        await self._transport.close()
-
-    # --- one request ------------------------------------------------------------------------------------------
+    def _chosen(self, headers: Mapping[str, str | None], authorization: str | None) -> frozenset[str]:
+        """The headers of which somebody said more than the job does."""
+        declared = self._settings.headers
+        changed = {name for name, value in self.headers.items() if declared.get(name) != value}
+        named = {*headers, *changed, *(("authorization",) if authorization else ())}
+        return frozenset(name.lower() for name in named)
 
     async def _page(self, want: Wanted) -> Page:
         """The page at the end of the redirects."""
@@ -236,6 +384,9 @@ class Session:
             if judgement.verdict is Verdict.THROTTLED:
                 throttles += 1
                 await self._hold_back(request, answer, judgement, throttles)
+            elif isinstance(answer, Failure) and answer.of_proxy:
+                self._proxy_failed = answer.reason
+                raise ProxyFailed(f"{request.method} {request.url}: {answer.reason}")
             elif judgement.verdict is Verdict.TRANSIENT and faults < want.retries:
                 faults += 1
                 await self._clock.sleep(backoff(faults, self._random))
@@ -247,9 +398,9 @@ class Session:
         self, request: Request, want: Wanted, retry: int
     ) -> tuple[Answer | Failure, Page | None, Judgement]:
         self._check_usable()
-        await self._gate.enter(request.url)
+        await self._gate.enter(request.url, self._settings.identity)
         self.requests += 1
-        answer = await self._transport.send(request)
+        answer = await self._transport.send(self._dressed(request, want))
         self._last_end = self._clock.monotonic()
         if isinstance(answer, Failure):
             page, status, size = None, None, 0
@@ -257,21 +408,29 @@ class Session:
         else:
             page, status, size = Page(answer), answer.status, answer.size
             judgement = _judge(page, request, want, self._settings.judge)
+        death = None if page is None else self._death(page, judgement, want)
+        if death is not None:
+            # Once more with a session opened again; a wall would still be there, and this is how it is told apart.
+            judgement = Judgement(Verdict.BLOCKED if want.repeated else Verdict.TRANSIENT, death)
         self._pace = adapted(self._pace, judgement.verdict, self._least_delay, self._settings.most_delay)
         self._listener(
             RequestDone(
                 self._settings.partition,
                 request.method,
-                request.url,
+                self._clean(request.url),
                 status,
                 judgement.verdict,
                 answer.seconds,
                 size,
-                judgement.reason,
-                retry,
+                judgement.reason and self._clean(judgement.reason),
+                retry + want.repeated,
             )
         )
-        await self._gate.answered(request.url, judgement.verdict, answer)
+        died = death is not None and not want.repeated
+        if not (isinstance(answer, Failure) and answer.of_proxy):
+            await self._gate.answered(request.url, Verdict.OK if died else judgement.verdict, answer)
+        if died:
+            raise _SessionDied(death)
         return answer, page, judgement
 
     async def _keep_pace(self, want: Wanted) -> None:
@@ -310,8 +469,14 @@ class Session:
     def _check_usable(self) -> None:
         if self._blocked is not None:
             raise Blocked(f"the session is retired: {self._blocked}")
+        if self._proxy_failed is not None:
+            raise ProxyFailed(f"the session is retired: {self._proxy_failed}")
         if self._closed:
             raise FetchFailed(f"the session of {self._settings.partition!r} is closed")
+
+
+_TELLING = frozenset({Verdict.OK, Verdict.BLOCKED, Verdict.GONE})
+"""Verdicts of answers in which a dead session may show: a login page, a 401."""
 
 
 def _judge(page: Page, request: Request, want: Wanted, judge: Callable[[Page], Verdict | None] | None) -> Judgement:

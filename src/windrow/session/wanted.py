@@ -57,6 +57,10 @@ class Wanted:
     allow: frozenset[int]
     pace: float
     retries: int
+    chosen: frozenset[str] = frozenset()
+    """Headers, in lower case, of which the scrape function said what they are: no identity's takes their place."""
+    repeated: int = 0
+    """1 for the request that is sent once more by a session that had died and was opened again."""
 
 
 def address(base_url: str | None, url: str, params: Query | None) -> tuple[str, str | None]:

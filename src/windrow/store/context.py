@@ -29,6 +29,8 @@ class RunContext:
     guesses: Guesses
     random: random.Random = field(default_factory=random.Random)
     lease_seconds: float = LEASE_SECONDS
+    has_identities: bool = False
+    """Whether each partition is leased together with an identity."""
     undecided: dict[int, float] = field(default_factory=dict)
     """Parents of lazy partitions of which nothing could be said, and when to look again."""
 

@@ -18,6 +18,7 @@ from sqlalchemy import Row as SqlRow
 from sqlalchemy import Update, bindparam, delete, exists, func, insert, select, update
 
 from windrow.politeness.retry import before_attempt
+from windrow.store import identities
 from windrow.store.context import Transaction
 from windrow.store.messages import Counts, Ended, Held, Lapsed, Lease, Lost, Release, Renew, Wait
 from windrow.store.prepared import Prepared
@@ -71,22 +72,31 @@ def claim(
     """The next partition, the largest known first; None where none can be had now.
 
     Lazy partitions wait until nothing else is ready; they are spared where `is_covered` says of their parent that all
-    it reports is known by now, and wait on while it cannot tell.
+    it reports is known by now, and wait on while it cannot tell. Where the job has identities, one is leased with the
+    partition or neither is.
     """
+    identity = _free_identity(tx, is_covered) if tx.context.has_identities else None
+    if identity is None and tx.context.has_identities:
+        return None
     row = _take_pending(tx, worker, idle=idle)
     if row is None and (expire(tx) or _settle_lazy(tx, is_covered)):
         row = _take_pending(tx, worker, idle=idle)
-    return None if row is None else _leased(tx, row)
+    return None if row is None else _leased(tx, row, identity)
 
 
 def claim_ready(tx: Transaction, worker: str) -> Lease | None:
     """The next partition for a worker that is not idle, of those that are neither lazy nor somebody's."""
+    identity = identities.free(tx) if tx.context.has_identities else None
+    if identity is None and tx.context.has_identities:
+        return None
     row = _take_pending(tx, worker, idle=False)
-    return None if row is None else _leased(tx, row)
+    return None if row is None else _leased(tx, row, identity)
 
 
-def _leased(tx: Transaction, row: PartitionRow) -> Lease:
+def _leased(tx: Transaction, row: PartitionRow, identity: str | None) -> Lease:
     _forget_invalid(tx, row)
+    if identity is not None:
+        identities.lease(tx, identity, row.id, row.fence)
     return Lease(
         partition=row.id,
         fence=row.fence,
@@ -95,6 +105,7 @@ def _leased(tx: Transaction, row: PartitionRow) -> Lease:
         attempt=row.attempt,
         reopened=row.reopened > 0,
         alone=row.deaths >= _suspect_deaths(tx),
+        identity=identity,
     )
 
 
@@ -111,7 +122,11 @@ def waiting_time(tx: Transaction) -> Wait | None:
         .group_by(partitions.c.lazy > 0)
         .limit(1)
     ).scalar()
-    return None if soonest is None else Wait(min(LONGEST_WAIT, max(0.02, soonest - tx.now)))
+    if soonest is None:
+        return None
+    if tx.context.has_identities:
+        soonest = max(soonest, identities.soonest(tx))
+    return Wait(min(LONGEST_WAIT, max(0.02, soonest - tx.now)))
 
 
 def held(tx: Transaction, lease: Held) -> PartitionRow | None:
@@ -168,13 +183,15 @@ def release(tx: Transaction, command: Release) -> Ended | Lost:
     if row is None:
         return Lost()
     add_counts(tx, row.worker, row.id, command.counts)
+    if tx.context.has_identities:
+        identities.end_lease(tx, row.id, row.fence, well=False, rests=command.rests)
     if command.why == "failed":
         return Ended(give_up_attempt(tx, row, command.reason, {}))
     if command.why == "refused":
         return Ended(end(tx, row, "failed", reason=command.reason))
     if command.why == "parked":
         return Ended(_park(tx, row, command.reason, tx.now + command.seconds))
-    return Ended(put_back(tx, row, not_before=0.0, reason=None))
+    return Ended(put_back(tx, row, not_before=0.0, reason=command.reason if command.rests else None))
 
 
 def _park(tx: Transaction, row: PartitionRow, reason: str, until: float) -> str:
@@ -277,6 +294,19 @@ def add_counts(tx: Transaction, worker: str, partition: int, counts: Counts) -> 
             .where(partitions.c.id == partition)
             .values(requests=partitions.c.requests + counts.requests)
         )
+
+
+def _free_identity(tx: Transaction, is_covered: Callable[[Transaction, int], bool | None]) -> str | None:
+    """An identity that may be leased. Where none ever will be again, what is pending fails instead of waiting."""
+    found = identities.free(tx)
+    if found is None and expire(tx):
+        found = identities.free(tx)
+    reason = identities.all_out(tx) if found is None else None
+    if reason is not None:
+        identities.fail_pending(tx, reason)
+        while _settle_lazy(tx, is_covered):
+            identities.fail_pending(tx, reason)
+    return found
 
 
 def _take_pending(tx: Transaction, worker: str, *, idle: bool) -> PartitionRow | None:

@@ -20,6 +20,7 @@ from sqlalchemy import Boolean, Select, and_, bindparam, case, func, insert, or_
 from sqlalchemy import Row as SqlRow
 
 from windrow.partitions import Partition
+from windrow.store import identities
 from windrow.store.context import Transaction
 from windrow.store.leases import PartitionRow, claim_ready, end, give_up_attempt, held
 from windrow.store.messages import Child, Commit, Committed, Keys, Lost, Unseen
@@ -97,6 +98,8 @@ def commit(tx: Transaction, command: Commit) -> Committed | Lost:
         return Committed(new, end(tx, row, "failed", **{**values, "reason": too_many}), too_many)
     if command.last:
         state, reason = _end_attempt(tx, row, command, values)
+        if tx.context.has_identities:
+            identities.end_lease(tx, row.id, row.fence, well=state in ("done", "split"), rests=command.rests)
         return Committed(new, state, reason, claim_ready(tx, row.worker) if command.claiming else None)
     _COUNTED.changed(tx.connection, {"holder": row.id, **values})
     return Committed(new, "leased")

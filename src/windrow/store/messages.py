@@ -28,6 +28,8 @@ class Lease(Struct, frozen=True, tag=True):
     """The partition came to an end before, and something that it found was saved by nobody."""
     alone: bool = False
     """The partition is suspected of killing its workers: nothing else may run beside it."""
+    identity: str | None = None
+    """The name of the identity that is leased with the partition; None for a job that declares none."""
 
 
 class Held(Struct, frozen=True):
@@ -104,6 +106,8 @@ class Commit(Struct, frozen=True, tag=True):
     capped: bool = False
     """The site shows only a part and the partition cannot split further: another attempt would find no more."""
     children: list[Child] | None = None
+    rests: str | None = None
+    """As in `Release`: an attempt may end well although the site refused its session at last."""
 
 
 class Release(Struct, frozen=True, tag=True):
@@ -118,6 +122,8 @@ class Release(Struct, frozen=True, tag=True):
     reason: str
     seconds: float = 0.0
     counts: Counts = field(default_factory=Counts)
+    rests: str | None = None
+    """Why the identity of the lease has to rest; None where it need not."""
 
 
 class Renew(Struct, frozen=True, tag=True):

@@ -29,6 +29,7 @@ from sqlalchemy import (
     func,
     inspect,
     literal_column,
+    or_,
     select,
     table,
 )
@@ -37,7 +38,7 @@ from sqlalchemy.types import TypeEngine
 from windrow.errors import StoreError
 from windrow.records import OWN_COLUMNS, Kind, Row, Value
 from windrow.store.database import open_for_reading
-from windrow.store.tables import STATES, hosts, invalid, partitions, runs, workers
+from windrow.store.tables import STATES, hosts, identities, invalid, partitions, runs, workers
 
 PAGE = 2_000
 """Rows read in one transaction where all of a table is wanted."""
@@ -168,6 +169,16 @@ class HostHold:
 
 
 @dataclass(frozen=True, slots=True)
+class IdentityRest:
+    """An identity that rests until then (epoch seconds), or that is out for this run; and why."""
+
+    name: str
+    until: float
+    is_out: bool
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class RecordColumns:
     """The table of a job's records: its fields with their kinds in order, without Windrow's own columns."""
 
@@ -261,6 +272,16 @@ class Reader:
         statement = select(hosts.c.host, hosts.c.hold_until).where(hosts.c.hold_until > now)
         with self._reading() as connection:
             return [HostHold(*row) for row in connection.execute(statement.order_by(hosts.c.hold_until.desc()))]
+
+    def resting(self, run: int, now: float) -> list[IdentityRest]:
+        """The identities of a run that rest for longer than `now` or are out, those that come back first before."""
+        named = [identities.c[name] for name in ("name", "rest_until", "is_out", "reason")]
+        statement = select(*named).where(
+            identities.c.run == run, or_(identities.c.is_out.is_(True), identities.c.rest_until > now)
+        )
+        statement = statement.order_by(identities.c.is_out, identities.c.rest_until, identities.c.name)
+        with self._reading() as connection:
+            return [IdentityRest(*row) for row in connection.execute(statement)]
 
     # --- records --------------------------------------------------------------------------------------------------
 

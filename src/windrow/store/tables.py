@@ -150,6 +150,25 @@ hosts = Table(
     Column("robots_at", Float),
 )
 
+# Who the sessions of a run are, by name. One is held as long as its partition is leased with its fence.
+identities = Table(
+    "windrow_identities",
+    metadata,
+    Column("run", _ID, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("partition", _ID),  # of the lease that had it last
+    Column("fence", Integer),
+    Column("used", Float, nullable=False, server_default=text("0")),  # when it was leased last
+    Column("rest_until", Float, nullable=False, server_default=text("0")),
+    Column("rests", Integer, nullable=False, server_default=text("0")),  # in a row, without a good end in between
+    Column("is_out", Boolean, nullable=False, server_default=text("false")),  # it rested too often in this run
+    Column("reason", Text),  # of the last rest
+    _count("uses"),
+    Index("windrow_identities_next", "run", "used", "name"),
+    Index("windrow_identities_holder", "partition", "fence"),
+    sqlite_with_rowid=False,
+)
+
 workers = Table(
     "windrow_workers",
     metadata,
