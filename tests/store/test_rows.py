@@ -427,7 +427,7 @@ VALUES = (
 )
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(record=st.dictionaries(NAMES, VALUES, max_size=8), key=st.text("abc", min_size=1, max_size=3))
 def test_any_dict_is_given_back_as_it_was(record: dict[str, Any], key: str, database: Database) -> None:
     record = {**record, "id": key}

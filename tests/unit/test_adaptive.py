@@ -102,7 +102,7 @@ def test_several_workers_send_side_by_side_and_never_at_one_moment() -> None:
 
 
 @given(histories)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_it_always_recovers(history: list[tuple[float, Observation]]) -> None:
     state, now = lived(history)
     for _ in range(3_000):

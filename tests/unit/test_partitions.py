@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from windrow.errors import JobError, SettingError, WindrowError
@@ -128,7 +128,6 @@ def grown(draw: st.DrawFn) -> tuple[Prefixes, Partition]:
     return source, partition
 
 
-@settings(deadline=None)
 @given(grown())
 def test_children_are_distinct_longer_and_within_the_longest(drawn: tuple[Prefixes, Partition]) -> None:
     source, partition = drawn
@@ -142,7 +141,6 @@ def test_children_are_distinct_longer_and_within_the_longest(drawn: tuple[Prefix
         assert len(found) == len(source.alphabet), "no character is left out"
 
 
-@settings(deadline=None)
 @given(grown())
 def test_whatever_splits_lead_to_is_found(drawn: tuple[Prefixes, Partition]) -> None:
     source, partition = drawn
@@ -150,7 +148,6 @@ def test_whatever_splits_lead_to_is_found(drawn: tuple[Prefixes, Partition]) -> 
     assert all(source.find(child.key) == child for child in source.children(partition))
 
 
-@settings(deadline=None)
 @given(grown())
 def test_a_source_answers_the_same_each_time(drawn: tuple[Prefixes, Partition]) -> None:
     source, partition = drawn
@@ -408,7 +405,6 @@ def test_zero_is_a_key() -> None:
 # --- properties ----------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(min_size=1, max_size=20)))
 def test_a_list_is_planned_once_each_or_refused(items: list[str]) -> None:
     source = values(items)

@@ -490,7 +490,7 @@ SCALARS = (
 JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.dictionaries(TEXTS, JSON, max_size=8), SCALARS)
 def test_any_json_dict_gives_a_row_that_sqlite_gives_back(record: dict[str, Any], key: Any) -> None:
     record = {**record, "id": key}
@@ -509,7 +509,6 @@ def test_any_json_dict_gives_a_row_that_sqlite_gives_back(record: dict[str, Any]
             assert stored[name] == value
 
 
-@settings(deadline=None)
 @given(JSON)
 def test_any_json_at_all_is_a_row_or_invalid_and_can_be_kept(record: Any) -> None:
     with contextlib.suppress(InvalidRecord):
@@ -517,7 +516,6 @@ def test_any_json_at_all_is_a_row_or_invalid_and_can_be_kept(record: Any) -> Non
     assert raw_text(record)
 
 
-@settings(deadline=None)
 @given(JSON)
 def test_a_model_never_raises_anything_but_invalid(record: Any) -> None:
     with contextlib.suppress(InvalidRecord):
