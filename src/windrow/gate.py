@@ -176,8 +176,8 @@ class Gate:
         """Return when a request to `url` (a clean address) may be sent: at once, then.
 
         Raises Refused where robots.txt forbids it or asks for a Crawl-delay above `Limits.crawl_delay`, FetchFailed
-        where robots.txt cannot be had (nothing may be asked until it can), and Parked where the host's hold lasts longer
-        than `Limits.wait`.
+        where robots.txt cannot be had (nothing may be asked until it can), and Parked where the host's hold lasts
+        longer than `Limits.wait`.
         """
         where = origin(url)
         host = self._host(where.authority)
@@ -474,7 +474,7 @@ class Gate:
         rules = RobotsRules.from_answer(status, text)
         delay = rules.crawl_delay(self._user_agent) or 0.0
         robots = self._robots[where] = _Robots(rules, status, self._clock.monotonic() + lasts, delay)
-        # http and https share the host's turns. Where a delay is beyond the limit nothing passes, so it need not be kept.
+        # http and https share the host's turns. Where a delay is beyond the limit nothing passes: no turn is for it.
         self._host(where.authority).crawl_delay = max(
             known.crawl_delay if known.crawl_delay <= self._limits.crawl_delay else 0.0
             for other, known in self._robots.items()

@@ -1,12 +1,13 @@
 """RFC 9309, section 2.2, read word by word and with no thought of speed: what our own reader is compared with.
 
-It shares nothing with it: octets are numbers instead of text, all ways to match are followed at once, and the file is
-read anew for each question. It knows no misspelling: files that are compared must keep to the RFC, or only one way.
+It shares nothing with it: octets are numbers instead of text, and all ways to match are followed at once. It knows no
+misspelling, so that it can say of a file that leaves the RFC only what must be forbidden at least.
 """
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 END, STAR, ESCAPED_SLASH, ESCAPED_PERCENT = -1, -2, -3, -4
 
@@ -28,6 +29,7 @@ def allowed(text: str, token: str, path: str) -> bool:
     return best[1]
 
 
+@lru_cache(maxsize=1)
 def read(text: str) -> list[tuple[set[str], list[tuple[bool, str]]]]:
     """2.1: groups of one or more user agents, then rules; other records are as if they were not there (2.2.4)."""
     groups: list[tuple[set[str], list[tuple[bool, str]]]] = []
