@@ -105,6 +105,7 @@ LINES = [
         Case(f"Google: {name} is read as what is meant", f"{name}: windrow\nDisallow: /x", ("/y",), ("/x",))
         for name in ("Useragent", "User agent", "User-agents")
     ),
+    Case("ours: a misspelt Allow is no rule", f"{MINE}Alow: /x\nAllowed: /y\nAllows: /z", ("/x", "/y", "/z")),
     Case("ours: no misspelling allows anything", f"{MINE}Disallow: /\nAlow: /x\nAllowed: /x\nAllows: /x", (), ("/x",)),
 ]
 
@@ -227,6 +228,7 @@ PATHS = [
         ("/%E4%83%84", "/x/%E8"),
         ("/%E3%83%84", "/x/%E9"),
     ),
+    Case("2.2.2: an escaped percent sign begins no escape", f"{MINE}Disallow: /é", ("/%25C3%25A9",), ("/%C3%A9",)),
     Case(
         "2.2.2: a percent sign alone is one",
         f"{MINE}Disallow: /100%\nDisallow: /*%zz",

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 LONGEST = 500 * 1024
@@ -155,12 +155,12 @@ class _Group:
 class _Binding:
     """What is said to one robot, in all groups that name it."""
 
-    def __init__(self, groups: Sequence[tuple[_Group, int]]) -> None:
-        rules = [_Rule(*written) for written in dict.fromkeys(each for group, _ in groups for each in group.rules)]
+    def __init__(self, groups: Mapping[_Group, int]) -> None:
+        rules = [_Rule(*written) for written in dict.fromkeys(each for group in groups for each in group.rules)]
         self._prefix_rules = [rule for rule in rules if rule.is_prefix]
         self._prefixes = tuple(rule.first for rule in self._prefix_rules)
         self._others = [rule for rule in rules if not rule.is_prefix]
-        delays = (delay for group, since in groups for delay in group.crawl_delays[since:])
+        delays = (delay for group, since in groups.items() for delay in group.crawl_delays[since:])
         self.crawl_delay = max(delays, default=None)
 
     def allows(self, path: str, host: str) -> bool:
@@ -186,13 +186,13 @@ class _File:
         return self._bindings[token]
 
 
-def _groups(text: str) -> dict[str, list[tuple[_Group, int]]]:
+def _groups(text: str) -> dict[str, dict[_Group, int]]:
     """Product token → the groups that name it, with the number of Crawl-delays that stood there before.
 
     A Crawl-delay is meant for those named above it, a rule for all of its group. Each group is kept once, however many
     robots it names, so that time grows with the text only.
     """
-    named: dict[str, list[tuple[_Group, int]]] = {}
+    named: dict[str, dict[_Group, int]] = {}
     group = _Group()
     in_rules = False
     for name, value in _records(text):
@@ -200,9 +200,7 @@ def _groups(text: str) -> dict[str, list[tuple[_Group, int]]]:
             # Only a rule ends a list of user agents: what the RFC does not define must not part a group (2.2.4).
             if in_rules:
                 group, in_rules = _Group(), False
-            groups = named.setdefault(_named(value), [])
-            if not groups or groups[-1][0] is not group:
-                groups.append((group, len(group.crawl_delays)))
+            named.setdefault(_named(value), {}).setdefault(group, len(group.crawl_delays))
         elif name.startswith("crawl"):
             group.crawl_delays.extend(_seconds(value))
         else:
