@@ -43,10 +43,11 @@ from windrow.job import Limits
 from windrow.politeness import retry
 from windrow.politeness.adaptive import Observation
 from windrow.politeness.allowance import Allowance, allowance
-from windrow.politeness.robots import UNREACHABLE, RobotsRules, is_unreachable
+from windrow.politeness.robots import UNREACHABLE, RobotsRules, is_unreachable, text_of
 from windrow.store.messages import HostNotes, Slots
 
 ROBOTS_DAY = 86_400.0
+"""Seconds after which a robots.txt is fetched again, whoever fetched it (RFC 9309, 2.4)."""
 ROBOTS_AGAIN = 30.0
 """Seconds that an unreachable robots.txt is believed; then it is asked for again."""
 ROBOTS_REDIRECTS = 5
@@ -134,6 +135,7 @@ class _Robots:
     rules: RobotsRules
     status: int
     until: float
+    crawl_delay: float
 
 
 class Gate:
@@ -178,8 +180,9 @@ class Gate:
     async def enter(self, url: str, identity: Identity | None = None) -> None:
         """Return when a request to `url` (a clean address) may be sent, by `identity`: at once, then.
 
-        Raises Refused where robots.txt forbids it, FetchFailed where robots.txt cannot be had (nothing may be asked
-        until it can), and Parked where the host's hold lasts longer than `Limits.wait`.
+        Raises Refused where robots.txt forbids it or asks for a Crawl-delay above `Limits.crawl_delay`, FetchFailed
+        where robots.txt cannot be had (nothing may be asked until it can), and Parked where the host's hold lasts
+        longer than `Limits.wait`.
         """
         where = origin(url)
         host = self._host(where.authority)
@@ -456,6 +459,11 @@ class Gate:
 
     def _check(self, robots: _Robots, where: Origin, url: str) -> None:
         if robots.rules.allows(self._user_agent, url):
+            if robots.crawl_delay > self._limits.crawl_delay:
+                raise Refused(
+                    f"{where.name}/robots.txt asks for {robots.crawl_delay:.0f} s between two requests, and "
+                    f"Limits.crawl_delay is {self._limits.crawl_delay:.0f} s (raise it, or --ignore-robots if you may)"
+                )
             return
         if is_unreachable(robots.status):
             what = f"answered {robots.status}" if robots.status else "could not be reached"
@@ -477,16 +485,21 @@ class Gate:
                 known = self._remembered(where, *await self._robots_text(where))
             return known
 
-    def _remembered(self, where: Origin, status: int, text: str) -> _Robots:
-        lasts = ROBOTS_AGAIN if is_unreachable(status) else ROBOTS_DAY
-        robots = _Robots(RobotsRules.from_answer(status, text), status, self._clock.monotonic() + lasts)
-        self._robots[where] = robots
-        host = self._host(where.authority)
-        host.crawl_delay = max(host.crawl_delay, robots.rules.crawl_delay(self._user_agent) or 0.0)
+    def _remembered(self, where: Origin, status: int, text: str, age: float) -> _Robots:
+        lasts = ROBOTS_AGAIN if is_unreachable(status) else ROBOTS_DAY - age
+        rules = RobotsRules.from_answer(status, text)
+        delay = rules.crawl_delay(self._user_agent) or 0.0
+        robots = self._robots[where] = _Robots(rules, status, self._clock.monotonic() + lasts, delay)
+        # http and https share the host's turns. Where a delay is beyond the limit nothing passes: no turn is for it.
+        self._host(where.authority).crawl_delay = max(
+            known.crawl_delay if known.crawl_delay <= self._limits.crawl_delay else 0.0
+            for other, known in self._robots.items()
+            if other.authority == where.authority
+        )
         return robots
 
-    async def _robots_text(self, where: Origin) -> tuple[int, str]:
-        """Status and text of an origin's robots.txt; of all workers, one at a time goes and asks the site."""
+    async def _robots_text(self, where: Origin) -> tuple[int, str, float]:
+        """Status, text and age of an origin's robots.txt; of all workers, one at a time goes and asks the site."""
         found = await self._kept_robots(where)
         if found is not None:
             return found
@@ -502,14 +515,14 @@ class Gate:
                 return found
         status, text = await self._fetched_robots(where)
         await self._port.keep_robots(where.name, status, text)
-        return status, text
+        return status, text, 0.0
 
-    async def _kept_robots(self, where: Origin) -> tuple[int, str] | None:
+    async def _kept_robots(self, where: Origin) -> tuple[int, str, float] | None:
         """What the store remembers, unless it is that robots.txt was unreachable: that may have passed."""
         notes = await self._port.notes(where.name)
         if notes.robots_status is None or is_unreachable(notes.robots_status):
             return None
-        return notes.robots_status, notes.robots_text
+        return notes.robots_status, notes.robots_text, notes.robots_age
 
     async def _fetched_robots(self, where: Origin) -> tuple[int, str]:
         for attempt in range(ROBOTS_RETRIES + 1):
@@ -533,17 +546,14 @@ class Gate:
                 after = retry.retry_after(answer.headers.get("Retry-After"), self._clock.now())
                 await self.throttled(request.url, after)
             if not is_redirect(answer):
-                return answer.status, _robots_body(answer)
+                return answer.status, text_of(answer.body) if 200 <= answer.status < 300 else ""
             visited.append((request.method, request.url))
             try:
                 request = replace(following(request, answer, visited, ROBOTS_REDIRECTS), body=None)
             except RedirectRefused:
-                # RFC 9309, 2.3.1.2: a robots.txt behind too many redirects counts as not there.
+                # RFC 9309, 2.3.1.2: a robots.txt behind too many redirects counts as not there. So does one behind a
+                # loop, or where nobody can go (`about:blank`): waiting for it would not help.
                 return 404, ""
-
-
-def _robots_body(answer: Answer) -> str:
-    return answer.body[:512_000].decode("utf-8", "replace")
 
 
 def _fresh(slots: deque[float], too_old: float) -> float | None:

@@ -78,6 +78,8 @@ class Limits:
     """How often a request is sent again after a transient fault, in the same session."""
     wait: float = 15.0
     """Longest wait that holds a worker; a longer one parks the partition."""
+    crawl_delay: float = 300.0
+    """Longest Crawl-delay that is kept; of a host whose robots.txt asks for more nothing is asked."""
     attempts: int = 5
     """How many attempts at a partition may end without a new record before it is failed."""
     parked: float = 24 * 3600.0

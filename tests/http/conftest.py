@@ -25,6 +25,7 @@ from windrow.politeness import adaptive
 from windrow.politeness.adaptive import Observation
 from windrow.politeness.budget import HostBudget, hold, reserve
 from windrow.session import Session, SessionSettings
+from windrow.store.hosts import ROBOTS_LIFETIME
 from windrow.store.messages import HostNotes, Slots
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -37,7 +38,7 @@ class MemoryBook:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.budgets: dict[str, HostBudget] = {}
-        self.robots: dict[str, tuple[int, str]] = {}
+        self.robots: dict[str, tuple[int, str, float]] = {}
         self.reserved: list[tuple[str, int]] = []
         self.states: dict[str, adaptive.Adaptive] = {}
         self.takers: dict[str, float] = {}
@@ -71,11 +72,13 @@ class MemoryBook:
         self.budgets[host] = hold(self._budget(host), self._clock.monotonic() + seconds)
 
     async def notes(self, host: str) -> HostNotes:
-        status, text = self.robots.get(host, (None, ""))
-        return HostNotes(status, text, max(0.0, self._budget(host).hold_until - self._clock.monotonic()))
+        now = self._clock.monotonic()
+        status, text, at = self.robots.get(host, (None, "", now))
+        hold = max(0.0, self._budget(host).hold_until - now)
+        return HostNotes(status, text, hold, now - at) if now - at < ROBOTS_LIFETIME else HostNotes(None, "", hold)
 
     async def keep_robots(self, host: str, status: int, text: str) -> None:
-        self.robots[host] = (status, text)
+        self.robots[host] = (status, text, self._clock.monotonic())
 
     def _budget(self, host: str) -> HostBudget:
         return self.budgets.get(host, HostBudget(-1e9, -1e9))

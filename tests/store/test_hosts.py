@@ -59,3 +59,15 @@ def test_a_rate_of_0_means_no_budget_and_a_delay_of_0_stays() -> None:
     assert (none.delay, none.floor) == (0.0, 0.0)
     assert job.with_run_settings({"delay": 2.0}).pace.floor == 0.2
     assert Pace(2.0).floor == 2.0
+
+
+def test_a_robots_txt_has_an_age_and_is_forgotten_after_a_day(tmp_path: Path) -> None:
+    with open_for_writing(str(tmp_path / "x.db")) as database, transaction(database) as connection:
+        assert hosts.notes(connection, "http://h", NOW).robots_status is None
+        hosts.keep_robots(connection, "http://h", 200, "Disallow: /é", NOW)
+        hosts.hold(connection, "http://h", NOW + 50 * 3600.0)
+        kept = hosts.notes(connection, "http://h", NOW + 23 * 3600.0)
+        assert (kept.robots_status, kept.robots_text, kept.robots_age) == (200, "Disallow: /é", 23 * 3600.0)
+        for hours in (24, 30):
+            old = hosts.notes(connection, "http://h", NOW + hours * 3600.0)
+            assert (old.robots_status, old.robots_text, old.hold) == (None, "", (50 - hours) * 3600.0)

@@ -100,9 +100,10 @@ def notes(connection: Connection, host: str, now: float) -> HostNotes:
     row = connection.execute(select(hosts).where(hosts.c.host == host)).one_or_none()
     if row is None:
         return HostNotes(None, "", 0.0)
-    fresh = row.robots_at is not None and row.robots_at + ROBOTS_LIFETIME > now
-    status = row.robots_status if fresh else None
-    return HostNotes(status, row.robots_text or "" if fresh else "", max(0.0, row.hold_until - now))
+    hold = max(0.0, row.hold_until - now)
+    if row.robots_at is None or row.robots_at + ROBOTS_LIFETIME <= now:
+        return HostNotes(None, "", hold)
+    return HostNotes(row.robots_status, row.robots_text or "", hold, max(0.0, now - row.robots_at))
 
 
 def keep_robots(connection: Connection, host: str, status: int, text: str, now: float) -> None:

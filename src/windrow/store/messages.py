@@ -245,11 +245,15 @@ class Slots(Struct, frozen=True, tag=True):
 
 
 class HostNotes(Struct, frozen=True, tag=True):
-    """`robots_status` is None where nobody fetched robots.txt within the last day; `hold` is seconds from now."""
+    """`robots_status` is None where nobody fetched robots.txt within the last day; `hold` is seconds from now.
+
+    `robots_age` is how many seconds ago robots.txt was fetched.
+    """
 
     robots_status: int | None
     robots_text: str
     hold: float
+    robots_age: float = 0.0
 
 
 class Done(Struct, frozen=True, tag=True):
