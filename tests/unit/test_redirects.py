@@ -161,6 +161,8 @@ def test_what_is_a_redirect() -> None:
         ('http://example.org/?q="<x>"', "http://example.org/?q=%22%3Cx%3E%22"),
         ("http://example.org/a/../b/./c", "http://example.org/b/c"),
         ("http://example.org/../../x", "http://example.org/x"),
+        ("http://example.org/a/%2e%2E/private/%2e/x", "http://example.org/private/x"),
+        ("http://example.org/a/.%2e/b%2e%2ec/%2ehidden", "http://example.org/b%2e%2ec/%2ehidden"),
         ("http://example.org/a/..", "http://example.org/"),
         ("http://example.org/.well-known/x", "http://example.org/.well-known/x"),
         ("http://example.org/a#b", "http://example.org/a"),

@@ -21,6 +21,9 @@ _FORBIDDEN = re.compile(rb"[^\x21\x23-\x3b\x3d\x3f-\x5b\x5d-\x5f\x61-\x7e]")
 _PORT = r"(?::(?!80/|443/)(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}))?"
 _PLAIN = re.compile(rf"https?://[a-z0-9.-]+{_PORT}/[\x21\x24-\x3b\x3d\x3f-\x5b\x5d-\x5f\x61-\x7e]*")
 """Addresses that are clean as they stand, which is nearly all of them."""
+_DOTS = re.compile(r"/(?:\.|%2e)", re.IGNORECASE)
+_ENCODED_DOT = re.compile(r"%2e", re.IGNORECASE)
+_DOT_SEGMENT = re.compile(r"(?:\.|%2e){1,2}", re.IGNORECASE)
 _NOT_IN_HOST = re.compile(r"[\s\\<>^|%#?/@]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
@@ -65,7 +68,7 @@ def clean(url: str) -> str:
 
     Raises BadAddress, with the address in its message.
     """
-    if _PLAIN.fullmatch(url) and "/." not in url:
+    if _PLAIN.fullmatch(url) and not _DOTS.search(url):
         return url
     parts = _split(url.strip())
     path = _quoted(_without_dots(parts.path) or "/")
@@ -192,10 +195,11 @@ def _quoted(text: str) -> str:
 
 
 def _without_dots(path: str) -> str:
-    if "/." not in path:
+    if not _DOTS.search(path):
         return path
     kept: list[str] = []
-    segments = path.split("/")
+    # An encoded dot is a dot, to browsers and to many servers: it must not lead past robots.txt.
+    segments = [_ENCODED_DOT.sub(".", part) if _DOT_SEGMENT.fullmatch(part) else part for part in path.split("/")]
     for segment in segments:
         if segment == "..":
             if len(kept) > 1:
