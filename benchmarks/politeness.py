@@ -404,8 +404,8 @@ def report(
         "# What limits are worth to those who meet them",
         "",
         f"Sites on loopback that limit and do not say how; a good answer takes {1_000 * LATENCY:.0f} ms where nothing "
-        f"else is said. Each contender was stopped {options.seconds:g} s after its first request (where a heading names "
-        f"another time, then), {runs} of each, one at a time, on any core. Written by "
+        f"else is said. Each contender was stopped {options.seconds:g} s after its first request (where a heading "
+        f"names another time, then), {runs} of each, one at a time, on any core. Written by "
         f"`python -m benchmarks.politeness` on {datetime.now(UTC):%Y-%m-%d}.",
         "",
         _EXPLAINED,
@@ -435,10 +435,7 @@ def drawing(sites: Sequence[Site], trial: Trial, seconds: float) -> dict[str, An
     return {
         "courses": [_course(site, short, trial, seconds) for site in sites for short in _drawn(site, trial)],
         "sites": [site.heading for site in sites],
-        "refused": [
-            {"name": contender.name, "shares": [_share(trial.figures(site, contender)) for site in sites]}
-            for contender in CONTENDERS
-        ],
+        "contenders": [_shares(contender, sites, trial) for contender in CONTENDERS],
     }
 
 
@@ -456,8 +453,13 @@ def _course(site: Site, short: str, trial: Trial, seconds: float) -> dict[str, A
     return {"site": site.heading, "name": name, "limit": limit, "good": course.good, "refused": course.refused}
 
 
-def _share(found: Figures | None) -> float | None:
-    return None if found is None else found.refused
+def _shares(contender: Contender, sites: Sequence[Site], trial: Trial) -> dict[str, Any]:
+    found = [trial.figures(site, contender) for site in sites]
+    return {
+        "name": contender.name,
+        "refused": [each.refused if each else None for each in found],
+        "use": [each.use if each else None for each in found],
+    }
 
 
 def draw(python: Path, shown: Mapping[str, Any], target: Path) -> None:
