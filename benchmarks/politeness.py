@@ -192,6 +192,7 @@ class Figures:
 
     `use`: good answers as a share of the limit, after the first quarter. `added`: mean latency beyond the site's own.
     `converged`: from when on most of the limit is used; `back`: the same after a limit that fell has come back.
+    `load`: of the machine, the mean of its load averages before and after the run.
     """
 
     use: float
@@ -203,6 +204,7 @@ class Figures:
     right: float
     wrong: float
     given_up: float
+    load: float
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,7 @@ class Course:
     refused: list[int]
 
 
-def figures(site: Site, entries: Sequence[site_log.Entry], seconds: float, found: Found) -> Figures:
+def figures(site: Site, entries: Sequence[site_log.Entry], seconds: float, found: Found, load: float) -> Figures:
     """What log and files say about one run."""
     model = site.make(seconds)
     answered = site_log.until(entries, seconds)
@@ -228,6 +230,7 @@ def figures(site: Site, entries: Sequence[site_log.Entry], seconds: float, found
         right=found.right,
         wrong=found.wrong,
         given_up=found.given_up,
+        load=load,
     )
 
 
@@ -238,6 +241,7 @@ def medians(runs: Sequence[Figures]) -> Figures:
 
 def asked(contender: Contender, site: Site, python: Path, seconds: float) -> tuple[Figures, Course]:
     """One run of a contender against a site of its own. Raises RunFailed."""
+    before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="windrow-politeness-") as name:
         folder = Path(name)
         log = folder / "site.log"
@@ -250,7 +254,8 @@ def asked(contender: Contender, site: Site, python: Path, seconds: float) -> tup
         course = Course(
             site_log.by_second(entries, seconds, refused=False), site_log.by_second(entries, seconds, refused=True)
         )
-        return figures(site, entries, seconds, contender.read(folder)), course
+        load = (before + os.getloadavg()[0]) / 2
+        return figures(site, entries, seconds, contender.read(folder), load), course
 
 
 @dataclass(frozen=True)
@@ -312,7 +317,6 @@ class Trial:
     """All runs of all contenders at all sites, by names."""
 
     def __init__(self, python: Path, seconds: float) -> None:
-        self.loads: list[float] = []
         self.failed: dict[tuple[str, str], str] = {}
         self.courses: dict[tuple[str, str], Course] = {}
         self._python = python
@@ -324,8 +328,7 @@ class Trial:
         pair = site.name, contender.short
         if pair in self.failed:
             return
-        self.loads.append(os.getloadavg()[0])
-        print(f"{site.name}: {contender.name} (load {self.loads[-1]:.1f})", file=sys.stderr)
+        print(f"{site.name}: {contender.name}", file=sys.stderr)
         try:
             found, course = asked(contender, site, self._python, site.lasts * self._seconds)
         except RunFailed as error:
@@ -367,6 +370,7 @@ COLUMNS = (
     Column("pages right", lambda found: found.right, lambda value: f"{value:,.0f}"),
     Column("wrong", lambda found: found.wrong, lambda value: f"{value:,.0f}"),
     Column("given up", lambda found: found.given_up, lambda value: f"{value:,.0f}"),
+    Column("load", lambda found: found.load, lambda value: f"{value:.1f}"),
 )
 
 
@@ -386,13 +390,14 @@ def table(site: Site, trial: Trial, missing: Mapping[str, str]) -> str:
 
 
 _EXPLAINED = """\
-Everything but the last three columns is reckoned from the site's log. *Good / limit*: good answers per second as a
-share of the limit, after the first quarter of the run. *Refused*: 429, 503 and walls, as a share of all requests.
-*Added latency*: what a good answer took beyond the site's own latency, in the mean. *80 % after*: the first second from
-which on good answers over five seconds are at least 80 % of the limit. *Back after*: the same, from when the limit is
-back. *Sent while told to wait*: requests that arrived while a Retry-After ran, later than 100 ms after its first word.
+Everything before *pages right* is reckoned from the site's log. *Good / limit*: good answers per second as a share of
+the limit, after the first quarter of the run. *Refused*: 429, 503 and walls, as a share of all requests. *Added
+latency*: what a good answer took beyond the site's own latency, in the mean. *80 % after*: the first second from which
+on good answers over five seconds are at least 80 % of the limit. *Back after*: the same, from when the limit is back.
+*Sent while told to wait*: requests that arrived while a Retry-After ran, later than 100 ms after its first word.
 *Right* and *wrong*: pages that the contender has, compared with what the site holds. *Given up*: pages that it would
-not have asked for again."""
+not have asked for again. *Load*: the machine's load average, whoever caused it; Crawlee's autoscaling asks for less on
+a busy machine, whatever the site says."""
 
 
 def report(
@@ -421,8 +426,7 @@ def report(
         "Scrapy and Crawlee take what a page says, as their documentation has it; Windrow's job names what a page ",
     ]
     lines[-1] += "must hold (`expect`), which is how it tells a wall from a page that is merely empty."
-    lines += ["", "## Machine and versions", "", *(f"- {fact}" for fact in facts)]
-    lines += [f"- load average before the runs: {min(trial.loads):.1f} to {max(trial.loads):.1f}", ""]
+    lines += ["", "## Machine and versions", "", *(f"- {fact}" for fact in facts), ""]
     return "\n".join(lines)
 
 
