@@ -25,7 +25,7 @@ format: .venv/.dev
 	$(BIN)/ruff check --fix .
 
 # The directory as the origin scraped it, the quotes as theirs did, the pool, and the rivals (in .venv-bench), at their
-# cost for a page and, for twenty minutes, at sites that limit.
+# cost for a page and, for half an hour, at sites that limit.
 bench: .venv/.run
 	$(BIN)/python -m benchmarks.directory $(ARGS)
 	$(BIN)/python -m benchmarks.quotes

@@ -5,7 +5,7 @@
 Each site is a server in a process of its own, on loopback, with a limit that it does not tell. Each contender is given
 more pages than it can fetch and is killed (SIGKILL, with all its processes) so many seconds after its first request.
 How it behaved is reckoned from the site's log alone (`site_log`); what it has of the pages, from its files. One
-runs at a time. Writes `results/politeness.md` and `results/politeness.png`, in about twenty-two minutes; with `--only`
+runs at a time. Writes `results/politeness.md` and `results/politeness.png`, in about 28 minutes; with `--only`
 or `--who` nothing is written but where `--results` says.
 """
 
@@ -192,7 +192,7 @@ class Figures:
 
     `use`: good answers as a share of the limit, after the first quarter. `added`: mean latency beyond the site's own.
     `converged`: from when on most of the limit is used; `back`: the same after a limit that fell has come back.
-    `load`: of the machine, the mean of its load averages before and after the run.
+    `took`: until the last answer, where a list was brought to its end. `load`: of the machine after the run.
     """
 
     use: float
@@ -200,6 +200,7 @@ class Figures:
     added: float
     converged: float
     back: float
+    took: float
     during_waits: float
     right: float
     wrong: float
@@ -215,22 +216,25 @@ class Course:
     refused: list[int]
 
 
-def figures(site: Site, entries: Sequence[site_log.Entry], seconds: float, found: Found, load: float) -> Figures:
-    """What log and files say about one run."""
+def figures(site: Site, entries: Sequence[site_log.Entry], seconds: float, found: Found, ended: bool) -> Figures:
+    """What log and files say about one run. `ended`: the contender came to its own end."""
     model = site.make(seconds)
     answered = site_log.until(entries, seconds)
+    endless = site.pages is None
     returns = math.nan if site.returns_at is None else site.returns_at * seconds
+    took = max((entry.answered for entry in answered), default=math.inf) if ended else math.inf
     return Figures(
-        use=site_log.use(answered, model.limit, seconds / 4, seconds),
+        use=site_log.use(answered, model.limit, seconds / 4, seconds) if endless else math.nan,
         refused=site_log.refused_share(answered),
         added=site_log.added_latency(answered, model.latency) if site.queues else math.nan,
-        converged=site_log.converged(answered, model.limit, 0.0, seconds),
+        converged=site_log.converged(answered, model.limit, 0.0, seconds) if endless else math.nan,
         back=math.nan if math.isnan(returns) else site_log.converged(answered, model.limit, returns, seconds),
+        took=math.nan if endless else took,
         during_waits=site_log.during_waits(answered) if site.names_wait else math.nan,
         right=found.right,
         wrong=found.wrong,
         given_up=found.given_up,
-        load=load,
+        load=os.getloadavg()[0],
     )
 
 
@@ -241,21 +245,20 @@ def medians(runs: Sequence[Figures]) -> Figures:
 
 def asked(contender: Contender, site: Site, python: Path, seconds: float) -> tuple[Figures, Course]:
     """One run of a contender against a site of its own. Raises RunFailed."""
-    before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="windrow-politeness-") as name:
         folder = Path(name)
         log = folder / "site.log"
         server = [str(python), "-m", "benchmarks.contenders.limited_server", site.name, str(seconds), str(log)]
         with serving(server) as port:
-            task = Task(python, f"http://127.0.0.1:{port}", round(PAGES_PER_SECOND * seconds), folder)
+            pages = site.pages or round(PAGES_PER_SECOND * seconds)
+            task = Task(python, f"http://127.0.0.1:{port}", pages, folder)
             with _running(contender.commands(task)) as processes:
-                _wait(processes, log, seconds)
+                ended = _wait(processes, log, seconds)
         entries = site_log.read(log.read_text())
         course = Course(
             site_log.by_second(entries, seconds, refused=False), site_log.by_second(entries, seconds, refused=True)
         )
-        load = (before + os.getloadavg()[0]) / 2
-        return figures(site, entries, seconds, contender.read(folder), load), course
+        return figures(site, entries, seconds, contender.read(folder), ended), course
 
 
 @dataclass(frozen=True)
@@ -294,8 +297,8 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _wait(processes: Sequence[_Process], log: Path, seconds: float) -> None:
-    """Until so many seconds after the first answer, or until all have come to their end."""
+def _wait(processes: Sequence[_Process], log: Path, seconds: float) -> bool:
+    """Until so many seconds after the first answer, or until all have come to their end: then it is true."""
     deadline = time.monotonic() + START_SECONDS
     while not log.stat().st_size:
         if _have_ended(processes) or time.monotonic() > deadline:
@@ -304,8 +307,9 @@ def _wait(processes: Sequence[_Process], log: Path, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if _have_ended(processes):
-            return
+            return True
         time.sleep(0.05)
+    return False
 
 
 def _have_ended(processes: Sequence[_Process]) -> bool:
@@ -366,6 +370,7 @@ COLUMNS = (
     Column("added latency", lambda found: found.added, lambda value: f"{1_000 * value:.0f} ms"),
     Column("80 % after", lambda found: found.converged, _seconds),
     Column("back after", lambda found: found.back, _seconds),
+    Column("done after", lambda found: found.took, _seconds),
     Column("sent while told to wait", lambda found: found.during_waits, lambda value: f"{value:,.0f}"),
     Column("pages right", lambda found: found.right, lambda value: f"{value:,.0f}"),
     Column("wrong", lambda found: found.wrong, lambda value: f"{value:,.0f}"),
@@ -396,8 +401,9 @@ latency*: what a good answer took beyond the site's own latency, in the mean. *8
 on good answers over five seconds are at least 80 % of the limit. *Back after*: the same, from when the limit is back.
 *Sent while told to wait*: requests that arrived while a Retry-After ran, later than 100 ms after its first word.
 *Right* and *wrong*: pages that the contender has, compared with what the site holds. *Given up*: pages that it would
-not have asked for again. *Load*: the machine's load average, whoever caused it; Crawlee's autoscaling asks for less on
-a busy machine, whatever the site says."""
+not have asked for again; Scrapy and Crawlee put a refused page off behind those they did not ask for yet, so that they
+give up none before they near the end of their list: see the last site. *Load*: the machine's load average after the
+run, whoever caused it; Crawlee's autoscaling asks for less on a busy machine, whatever the site says."""
 
 
 def report(
@@ -436,6 +442,7 @@ DRAWN_CONTENDERS = ("Windrow", "Scrapy", f"Scrapy × {FOUR}")
 
 def drawing(sites: Sequence[Site], trial: Trial, seconds: float) -> dict[str, Any]:
     """What the plot shows, for `politeness_plot`."""
+    sites = [site for site in sites if site.pages is None]
     return {
         "courses": [_course(site, short, trial, seconds) for site in sites for short in _drawn(site, trial)],
         "sites": [site.heading for site in sites],

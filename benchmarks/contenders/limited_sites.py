@@ -52,7 +52,7 @@ class Site:
 
     `lasts`: how many times as long as others it is asked. `names_wait`: whether refusals carry a Retry-After.
     `queues`: whether requests may have to wait there. `returns_at`: the share of the run after which a limit that
-    fell is what it was.
+    fell is what it was. `pages`: how long the list is where it is to be brought to its end.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Site:
     names_wait: bool = True
     queues: bool = False
     returns_at: float | None = None
+    pages: int | None = None
 
 
 _STEPS = (0.2, 0.4)
@@ -120,5 +121,14 @@ SITES = (
         "A Retry-After kept strictly",
         "30 requests in any second; 429 with `Retry-After: 5`, and until then everything is refused",
         lambda seconds: KeptStrictly(30.0, latency=LATENCY, retry_after=5.0),
+    ),
+    Site(
+        "whole-list",
+        "A whole list",
+        "400 pages, to the end of the list or for so many seconds: 20 tokens per second, 40 saved up at most; 429 with "
+        "`Retry-After: 1`",
+        lambda seconds: TokenBucket(20.0, latency=LATENCY, burst=40.0),
+        lasts=1.5,
+        pages=400,
     ),
 )

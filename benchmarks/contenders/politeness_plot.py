@@ -54,7 +54,7 @@ def draw_courses(places: list[Any], courses: list[dict[str, Any]]) -> None:
         axes.step([*seconds, len(seconds)], [*course["limit"], course["limit"][-1]], where="post", color=LIMIT, lw=1.2)
         axes.set_ylim(0, max(top, 1.08 * max(course["limit"])))
         axes.set_xlim(0, len(seconds))
-        axes.set_title(f"{course['site']}: {course['name']}", fontsize=9, loc="left")
+        axes.set_title(f"{course['site']}: {course['name']}", fontsize=8, loc="left")
         axes.tick_params(labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)
     places[0].set_ylabel("answers per second", fontsize=8)
