@@ -24,12 +24,14 @@ format: .venv/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# The directory as the origin scraped it, the quotes as theirs did, the pool, and the rivals (in .venv-bench).
+# The directory as the origin scraped it, the quotes as theirs did, the pool, and the rivals (in .venv-bench), at their
+# cost for a page and, for half an hour, at sites that limit.
 bench: .venv/.run
 	$(BIN)/python -m benchmarks.directory $(ARGS)
 	$(BIN)/python -m benchmarks.quotes
 	$(BIN)/python -m benchmarks.mapping
 	$(BIN)/python -m benchmarks.rivals
+	$(BIN)/python -m benchmarks.politeness
 
 clean:
 	rm -rf .venv .venv-bench build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
