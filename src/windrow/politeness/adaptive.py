@@ -306,7 +306,9 @@ def _corrected(state: Adaptive, seen: Observation) -> Adaptive:
     if state.soon:
         return state
     borne = state.borne + seen.borne
-    ceiling = max(state.ceiling, min(state.failed, borne if borne >= COUNTED else state.flow))
+    # Right after an answer the flow is above its mean; of a few requests per second that is a third.
+    flow = max(0.0, state.flow - 1.0 / FLOW_SECONDS)
+    ceiling = max(state.ceiling, min(state.failed, borne if borne >= COUNTED else flow))
     factor = min(1.0, state.rate / state.ceiling)
     return _waiting(replace(state, borne=borne, ceiling=ceiling, rate=max(state.rate, factor * ceiling)))
 
