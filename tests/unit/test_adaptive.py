@@ -176,6 +176,13 @@ def test_a_probe_that_fails_doubles_the_wait_and_one_that_passes_grows_fast() ->
     assert passed.rate > 2 * 60
 
 
+def test_a_probe_that_grew_fast_before_it_failed_is_no_measure_of_what_was_borne() -> None:
+    state = Adaptive(rate=40.0, ceiling=20.0, flow=36.0, best=57.0, updated=99.5, cut_at=80.0, probe_at=90.0)
+    cut = adaptive.observe(state, Observation(seconds=0.5, ok=15, throttled=1, borne=14), 100.0)
+    cut = adaptive.observe(cut, Observation(seconds=0.5, ok=15, borne=16), 100.01)
+    assert (cut.ceiling, cut.wait) == (30.0, adaptive.WAIT)
+
+
 def test_while_probing_the_first_wall_is_a_word_and_elsewhere_it_is_none() -> None:
     steady = Adaptive(rate=57.9, ceiling=60.0, flow=57.0, updated=100.0, cut_at=40.0, probe_at=150.0)
     wall = Observation(seconds=0.5, ok=28, trouble=1, entered=29, waited=29)

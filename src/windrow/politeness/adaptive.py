@@ -257,8 +257,10 @@ def _cut(state: Adaptive, factor: float, seen: Observation, now: float) -> Adapt
     since = now - state.cut_at
     if since < max(CUT_SECONDS, 1.5 * state.latency):
         return _corrected(state, seen) if _may_come_late(state, now) else state
-    # A failure near the known ceiling: the rate grew slowly, so it is itself a good word for what was borne.
-    probed = factor == CUT and _is_near(state) and state.flow > 0.6 * state.rate
+    # A failure near the known ceiling: the rate grew slowly, so it is itself a good word for what was borne. After more
+    # than a second of fast growth it is not: it is ahead of what was borne, as in a slow start.
+    gently = state.rate <= RECOVERING * PASSED * state.ceiling
+    probed = factor == CUT and _is_near(state) and gently and state.flow > 0.6 * state.rate
     again = factor == CUT and state.ceiling > 0 and now < state.probe_at
     if again and not state.good:
         return replace(
