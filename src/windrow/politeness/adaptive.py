@@ -49,6 +49,8 @@ RECOVERING, PROBING, PASSED = 1.25, 1.04, 1.15
 WAIT, LONGEST_WAIT, SHORT_WAIT = 60.0, 240.0, 8.0
 WAIT_REQUESTS = 300.0
 """A slow host is not probed before so many requests: two refused ones should stay below a hundredth."""
+SOONER = 8.0
+"""Where the host was much faster lately, so many times sooner at first, and by as much later as probes fail."""
 SLOWER, SLOWER_BY = 2.5, 0.1
 """Latency above so many times its baseline, and by so many seconds, is the host's trouble."""
 TROUBLE = 0.08
@@ -294,7 +296,8 @@ def _waiting(state: Adaptive) -> Adaptive:
     """With the time until the next probe as it fits the ceiling."""
     patience = min(2 * LONGEST_WAIT, WAIT_REQUESTS / state.ceiling)
     wait = min(max(LONGEST_WAIT, patience), max(state.wait, patience / 4))
-    until = min(wait, max(SHORT_WAIT, patience / 2)) if state.ceiling < 0.7 * state.best else wait
+    sooner = max(SHORT_WAIT, patience / SOONER * wait / WAIT)
+    until = min(wait, sooner) if state.ceiling < 0.7 * state.best else wait
     return replace(state, wait=wait, probe_at=state.cut_at + until)
 
 
