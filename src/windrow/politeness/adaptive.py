@@ -207,7 +207,7 @@ def _measured(state: Adaptive, seen: Observation, now: float) -> Adaptive:
         good=state.good + seen.ok,
         flow=flow,
         sustained=sustained,
-        best=max(state.best * 0.5 ** (passed / 600.0), flow),
+        best=max(state.best * 0.5 ** (passed / 600.0), _lowest(flow)),
         trouble=share + 0.95**answers * (state.trouble - share),
         usual_trouble=share + 0.998**answers * (state.usual_trouble - share),
         latency=latency,
@@ -215,6 +215,11 @@ def _measured(state: Adaptive, seen: Observation, now: float) -> Adaptive:
         bound=bound,
         bound_until=until,
     )
+
+
+def _lowest(flow: float) -> float:
+    """A flow without the jump that the last answer gave it: of a few requests per second that is a third."""
+    return max(0.0, flow - 1.0 / FLOW_SECONDS)
 
 
 def _filtered(value: float, passed: float, count: int, period: float, constant: float) -> float:
@@ -311,9 +316,7 @@ def _corrected(state: Adaptive, seen: Observation) -> Adaptive:
     if state.soon:
         return state
     borne = state.borne + seen.borne
-    # Right after an answer the flow is above its mean; of a few requests per second that is a third.
-    flow = max(0.0, state.flow - 1.0 / FLOW_SECONDS)
-    ceiling = max(state.ceiling, min(state.failed, borne if borne >= COUNTED else flow))
+    ceiling = max(state.ceiling, min(state.failed, borne if borne >= COUNTED else _lowest(state.flow)))
     factor = min(1.0, state.rate / state.ceiling)
     return _waiting(replace(state, borne=borne, ceiling=ceiling, rate=max(state.rate, factor * ceiling)))
 
