@@ -49,6 +49,8 @@ RECOVERING, PROBING, PASSED = 1.25, 1.04, 1.15
 WAIT, LONGEST_WAIT, SHORT_WAIT = 60.0, 240.0, 8.0
 WAIT_REQUESTS = 300.0
 """A slow host is not probed before so many requests: two refused ones should stay below a hundredth."""
+SOONER = 8.0
+"""Where the host was much faster lately, so many times sooner at first, and by as much later as probes fail."""
 SLOWER, SLOWER_BY = 2.5, 0.1
 """Latency above so many times its baseline, and by so many seconds, is the host's trouble."""
 TROUBLE = 0.08
@@ -205,7 +207,7 @@ def _measured(state: Adaptive, seen: Observation, now: float) -> Adaptive:
         good=state.good + seen.ok,
         flow=flow,
         sustained=sustained,
-        best=max(state.best * 0.5 ** (passed / 600.0), flow),
+        best=max(state.best * 0.5 ** (passed / 600.0), _lowest(flow)),
         trouble=share + 0.95**answers * (state.trouble - share),
         usual_trouble=share + 0.998**answers * (state.usual_trouble - share),
         latency=latency,
@@ -213,6 +215,11 @@ def _measured(state: Adaptive, seen: Observation, now: float) -> Adaptive:
         bound=bound,
         bound_until=until,
     )
+
+
+def _lowest(flow: float) -> float:
+    """A flow without the jump that the last answer gave it: of a few requests per second that is a third."""
+    return max(0.0, flow - 1.0 / FLOW_SECONDS)
 
 
 def _filtered(value: float, passed: float, count: int, period: float, constant: float) -> float:
@@ -257,8 +264,10 @@ def _cut(state: Adaptive, factor: float, seen: Observation, now: float) -> Adapt
     since = now - state.cut_at
     if since < max(CUT_SECONDS, 1.5 * state.latency):
         return _corrected(state, seen) if _may_come_late(state, now) else state
-    # A failure near the known ceiling: the rate grew slowly, so it is itself a good word for what was borne.
-    probed = factor == CUT and _is_near(state) and state.flow > 0.6 * state.rate
+    # A failure near the known ceiling: the rate grew slowly, so it is itself a good word for what was borne. After more
+    # than a second of fast growth it is not: it is ahead of what was borne, as in a slow start.
+    gently = state.rate <= RECOVERING * PASSED * state.ceiling
+    probed = factor == CUT and _is_near(state) and gently and state.flow > 0.6 * state.rate
     again = factor == CUT and state.ceiling > 0 and now < state.probe_at
     if again and not state.good:
         return replace(
@@ -292,7 +301,8 @@ def _waiting(state: Adaptive) -> Adaptive:
     """With the time until the next probe as it fits the ceiling."""
     patience = min(2 * LONGEST_WAIT, WAIT_REQUESTS / state.ceiling)
     wait = min(max(LONGEST_WAIT, patience), max(state.wait, patience / 4))
-    until = min(wait, max(SHORT_WAIT, patience / 2)) if state.ceiling < 0.7 * state.best else wait
+    sooner = max(SHORT_WAIT, patience / SOONER * wait / WAIT)
+    until = min(wait, sooner) if state.ceiling < 0.7 * state.best else wait
     return replace(state, wait=wait, probe_at=state.cut_at + until)
 
 
@@ -306,7 +316,7 @@ def _corrected(state: Adaptive, seen: Observation) -> Adaptive:
     if state.soon:
         return state
     borne = state.borne + seen.borne
-    ceiling = max(state.ceiling, min(state.failed, borne if borne >= COUNTED else state.flow))
+    ceiling = max(state.ceiling, min(state.failed, borne if borne >= COUNTED else _lowest(state.flow)))
     factor = min(1.0, state.rate / state.ceiling)
     return _waiting(replace(state, borne=borne, ceiling=ceiling, rate=max(state.rate, factor * ceiling)))
 
