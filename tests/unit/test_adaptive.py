@@ -275,3 +275,10 @@ def test_thousands_of_sites_of_all_kinds() -> None:
         assert log.refused() <= 28
         assert log.good(0.0, 15.0) >= 3
         assert not control.least_interval or len(log.requests) <= 15.0 / control.least_interval + 6
+
+
+def test_a_slow_limit_that_falls_and_comes_back_is_found_again_within_half_a_minute() -> None:
+    for seed in range(5):
+        log = simulate(SlidingSecond(steps(10, 3, 20, 40)), Ours(), seconds=80.0, random=Random(seed))
+        assert max(log.goodput(40.0 + at, 45.0 + at) for at in range(26)) >= 0.8 * 10, seed
+        assert log.refused_share() <= 0.03, seed
