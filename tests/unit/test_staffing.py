@@ -31,6 +31,7 @@ def test_there_is_always_one_and_never_more_than_the_most(load: Load, most: int)
         ({"waiting": 0.3}, 8),
         ({"waiting": 0.6}, 5),
         ({"waiting": 1.0}, 4),
+        ({"held": 1.0}, 8),  # nobody can do anything: no word about how many there should be
         ({"cpu": 0.85}, 8),
         ({"cpu": 0.97}, 7),
         ({"memory": 0.9}, 8),
