@@ -35,7 +35,8 @@ class Load:
 
     - `sessions`: how many there may be now. `busy`: how many of them had a partition.
     - `waiting`: the share of the busy ones' time in which they waited for a turn at a host; a Retry-After is no turn.
-    - `cpu`: the worker's own, as a share of one core, because a worker is one thread. `memory`: the machine's, used.
+    - `cpu`: its process's, as a share of one core, because Python computes in one thread at a time. `memory`: the
+      machine's, used.
     - `held`: the share in which they waited for the end of a Retry-After: it says nothing about how many are needed.
     """
 
