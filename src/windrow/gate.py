@@ -104,6 +104,8 @@ class _Host:
     name: str
     turns: asyncio.Lock = field(default_factory=asyncio.Lock)
     waiting: int = 0
+    counted: float = 0.0
+    """Until when it was counted how long those have waited."""
     slots: deque[float] = field(default_factory=deque)
     crawl_delay: float = 0.0
     last_start: float = -math.inf
@@ -174,8 +176,20 @@ class Gate:
         self._hosts: dict[str, _Host] = {}
         self._robots: dict[Origin, _Robots] = {}
         self._robots_locks: dict[Origin, asyncio.Lock] = {}
-        self.waited = 0.0
+        self._queued: set[_Host] = set()
+        self._waited = self._held_back = 0.0
+
+    @property
+    def waited(self) -> float:
         """Seconds that sessions have waited for their turns so far, all of them together; holds do not count."""
+        self._count_queued()
+        return self._waited
+
+    @property
+    def held_back(self) -> float:
+        """Seconds that sessions have waited for the end of a hold so far, all of them together."""
+        self._count_queued()
+        return self._held_back
 
     async def enter(self, url: str, identity: Identity | None = None) -> None:
         """Return when a request to `url` (a clean address) may be sent, by `identity`: at once, then.
@@ -235,6 +249,7 @@ class Gate:
         now = self._clock.monotonic()
         until = now + seconds
         if until > entry.hold_until:
+            self._count_waiting(entry)
             if now >= entry.hold_until:
                 # A second with a hold in it is no measure of what the host bears in one.
                 entry.borne = 0 if now > entry.hold_until + 1.0 else None
@@ -267,21 +282,36 @@ class Gate:
         if not host.asked:
             await self._ask_for_hold(host)
         interval = max(self._interval, host.crawl_delay)
-        if self._adaptive:
-            if self._has_come(host):
-                return
-        elif interval <= 0:
-            await self._pass_hold(host, AFTER_HOLD)
+        if self._adaptive and self._has_come(host):
             return
-        host.waiting += 1
-        begun = self._clock.monotonic()
+        self._queue(host, 1)
         try:
+            if not self._adaptive and interval <= 0:
+                await self._pass_hold(host, AFTER_HOLD)
+                return
             async with host.turns:
                 await (self._use_granted(host) if self._adaptive else self._use_slot(host, interval))
         finally:
-            host.waiting -= 1
-            now = self._clock.monotonic()
-            self.waited += now - begun - max(0.0, min(now, host.hold_until) - max(begun, host.held_at))
+            self._queue(host, -1)
+
+    def _queue(self, host: _Host, more: int) -> None:
+        """So many more sessions wait for the host."""
+        self._count_waiting(host)
+        host.waiting += more
+        (self._queued.add if host.waiting else self._queued.discard)(host)
+
+    def _count_queued(self) -> None:
+        for host in self._queued:
+            self._count_waiting(host)
+
+    def _count_waiting(self, host: _Host) -> None:
+        """Add up what was waited since this was last done: a turn that takes minutes is to be seen while it lasts."""
+        now = self._clock.monotonic()
+        since, host.counted = host.counted, now
+        if host.waiting:
+            held = max(0.0, min(now, host.hold_until) - max(since, host.held_at))
+            self._held_back += host.waiting * held
+            self._waited += host.waiting * (now - since - held)
 
     async def _ask_for_hold(self, host: _Host) -> None:
         """Learn once of a hold that another worker met before this process began."""

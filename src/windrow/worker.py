@@ -565,19 +565,22 @@ class Worker:
     async def _adapt(self, group: asyncio.TaskGroup, weigh: Callable[[], Burden]) -> None:
         """Look every now and then whether there are too many sessions or too few."""
         parts = self._parts
-        then, waited, burden = parts.clock.monotonic(), parts.gate.waited, weigh()
+        gate = parts.gate
+        then, waited, held, burden = parts.clock.monotonic(), gate.waited, gate.held_back, weigh()
         while True:
             await parts.clock.sleep(ADAPT_SECONDS)
             if self._finished or self._stopping.is_set():
                 return
-            now, burden_then, waited_then = parts.clock.monotonic(), burden, waited
+            now, burden_then, waited_then, held_then = parts.clock.monotonic(), burden, waited, held
             passed, then = max(now - then, 1e-3), now
-            burden, waited = weigh(), parts.gate.waited
+            burden, waited, held = weigh(), gate.waited, gate.held_back
             busy = len(self._attempts)
+            time = passed * max(1, busy)
             load = Load(
                 sessions=self._slots,
                 busy=busy,
-                waiting=min(1.0, (waited - waited_then) / passed / max(1, busy)),
+                waiting=min(1.0, (waited - waited_then) / time),
+                held=min(1.0, (held - held_then) / time),
                 cpu=(burden.cpu - burden_then.cpu) / passed,
                 memory=burden.memory,
             )

@@ -136,6 +136,28 @@ def test_a_slow_rate_never_parks(kit: Kit, book: MemoryBook, clock: VirtualClock
     kit.run(main)
 
 
+def test_a_turn_that_takes_long_is_counted_while_it_lasts_and_a_hold_apart(
+    kit: Kit, book: MemoryBook, clock: VirtualClock
+) -> None:
+    async def main() -> None:
+        one = gate(book, clock, 0.01)
+        sessions = [asyncio.create_task(one.enter(URL)) for _ in range(3)]
+        await clock.sleep(10.0)
+        assert one.waited == pytest.approx(20.0)
+        await clock.sleep(10.0)
+        assert (one.waited, one.held_back) == pytest.approx((40.0, 0.0))
+        one.held(HOST, 5.0)
+        await clock.sleep(10.0)
+        assert (one.waited, one.held_back) == pytest.approx((50.0, 10.0))
+        for session in sessions:
+            session.cancel()
+        await asyncio.gather(*sessions, return_exceptions=True)
+        await clock.sleep(10.0)
+        assert (one.waited, one.held_back) == pytest.approx((50.0, 10.0))
+
+    kit.run(main)
+
+
 @pytest.mark.parametrize("rate", [None, 5.0])
 def test_nothing_passes_within_a_hold(kit: Kit, book: MemoryBook, clock: VirtualClock, rate: float | None) -> None:
     async def main() -> None:

@@ -133,3 +133,21 @@ def test_a_challenge_in_the_sites_stead_retires_the_session(kit: Kit) -> None:
             assert len(site.seen) == 1, "nothing is tried against it"
 
     kit.run(main)
+
+
+@pytest.mark.parametrize("status", [403, 429, 503])
+def test_a_challenge_that_asks_for_a_rest_gets_it_from_all_sessions(kit: Kit, status: int) -> None:
+    async def challenge(request: web.Request) -> web.Response:
+        page = "<html><head><title>Access Denied</title></head></html>"
+        return web.Response(status=status, text=page, content_type="text/html", headers={"Retry-After": "600"})
+
+    async def main() -> None:
+        async with kit.site(challenge) as site:
+            gate = kit.gate()
+            with pytest.raises(Blocked):
+                await kit.session(gate, site.url).get("/")
+            with pytest.raises(Parked):
+                await kit.session(gate, site.url).get("/")
+            assert len(site.seen) == 1
+
+    kit.run(main)

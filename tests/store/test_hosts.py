@@ -37,6 +37,14 @@ def test_what_is_learned_outlives_the_process_and_is_shared(tmp_path: Path) -> N
         assert hosts.take_slots(connection, "h", "b", 1, 2.5, Observation(), NOW + 4.0).interval >= 2.5
 
 
+def test_a_clock_that_is_set_back_keeps_nobody_waiting(tmp_path: Path) -> None:
+    with open_for_writing(str(tmp_path / "x.db")) as database, transaction(database) as connection:
+        last = hosts.take_slots(connection, "h", "a", 5, 1.0, Observation(), NOW).times[-1]
+        then = NOW - 3_600.0
+        again = hosts.take_slots(connection, "h", "a", 1, 1.0, Observation(), then)
+        assert then < again.times[0] <= last - 3_600.0 + 1.0
+
+
 @pytest.mark.parametrize(("seconds", "said"), [(3_600.0, True), (2.0, False), (-5.0, False)])
 def test_status_says_until_when_a_host_is_left_alone(tmp_path: Path, seconds: float, said: bool) -> None:
     path = tmp_path / "x.db"

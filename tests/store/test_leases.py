@@ -158,6 +158,17 @@ def test_a_refused_partition_is_not_tried_again(bench: Bench) -> None:
     assert isinstance(bench.nothing_to_claim(), Finished)
 
 
+def test_a_new_record_ends_the_time_that_a_partition_was_parked(bench: Bench) -> None:
+    bench.begin(["a"], limits=Limits(parked=300.0))
+    bench.fail(bench.claim(), "parked", 60.0)
+    bench.wait(61.0)
+    lease = bench.claim()
+    bench.save(lease, "1")
+    bench.fail(lease)
+    bench.wait(400.0)
+    assert bench.fail(bench.claim(), "parked", 60.0) == "pending"
+
+
 def test_a_partition_that_kills_its_workers_runs_alone_and_then_fails(bench: Bench) -> None:
     bench.begin(["poison", "other"])
     assert bench.keeper is not None
@@ -229,6 +240,17 @@ def test_a_supervisor_that_slept_takes_nobodys_lease(bench: Bench) -> None:
     assert bench.save(lease, "1").state == "leased"
     bench.wait(LEASE_SECONDS + 1)
     assert bench.claim("w2").fence == lease.fence + 1
+
+
+def test_nor_does_it_where_the_first_command_after_that_is_refused(bench: Bench) -> None:
+    bench.begin(["a", "b"])
+    one, other = bench.claim(), bench.claim("w2")
+    bench.clock.forward(300.0)
+    assert bench.keeper is not None
+    refused = Commit(held(one), rows=[("k", {"id": "k", "a\0b": 1})])
+    failure, *_ = bench.keeper.answer([refused, Renew("w3", [], [])])
+    assert isinstance(failure, Failure)
+    assert bench.say(Renew("w2", [held(other)], [Counts()])) == Lapsed([])
 
 
 # --- the last commit claims the next -------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing import shared_memory
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,18 @@ def way(_: object = None) -> str:
     """How this worker was started."""
     spec = sys.modules["__main__"].__spec__
     return "interpreter" if getattr(spec, "name", "") == "windrow.mapping.worker" else "forked"
+
+
+def shared(value: int) -> tuple[str, int]:
+    """How its process was started, and the value, once it was in shared memory."""
+    memory = shared_memory.SharedMemory(create=True, size=1)
+    try:
+        assert memory.buf is not None
+        memory.buf[0] = value
+        return way(), memory.buf[0]
+    finally:
+        memory.close()
+        memory.unlink()
 
 
 def descriptors(_: object) -> list[str]:

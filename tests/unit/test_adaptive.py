@@ -86,6 +86,16 @@ def test_slots_keep_to_the_users_interval_the_hold_and_one_stretch_ahead(
         assert len(times) - first <= (times[-1] - begin) / least + 1 + reserve
 
 
+@given(histories, st.integers(1, 1_000_000))
+def test_a_clock_that_is_set_back_changes_nothing(history: list[tuple[float, Observation]], back: int) -> None:
+    state, now = lived(history, 2e6)
+    refused = Observation(seconds=0.5, ok=3, throttled=1, entered=4, waited=4)
+    after = adaptive.observe(state, refused, now - back)
+    before = adaptive.observe(state, refused, now)
+    assert after.rate == pytest.approx(before.rate)
+    assert after.probe_at + back == pytest.approx(before.probe_at)
+
+
 def test_several_workers_send_side_by_side_and_never_at_one_moment() -> None:
     state = Adaptive(rate=40.0, ceiling=42.0, updated=100.0, probe_at=1e9)
     budget, takers = HostBudget(), dict[str, float]()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from windrow.engines.burden import weigh
 from windrow.politeness.staffing import Load, staffed
 
 EASY = Load(sessions=8, busy=8, waiting=0.0, cpu=0.2, memory=0.3)
@@ -31,6 +34,7 @@ def test_there_is_always_one_and_never_more_than_the_most(load: Load, most: int)
         ({"waiting": 0.3}, 8),
         ({"waiting": 0.6}, 5),
         ({"waiting": 1.0}, 4),
+        ({"held": 1.0}, 8),  # nobody can do anything: no word about how many there should be
         ({"cpu": 0.85}, 8),
         ({"cpu": 0.97}, 7),
         ({"memory": 0.9}, 8),
@@ -49,3 +53,15 @@ def test_it_settles_near_what_the_budget_needs(start: int, needed: float) -> Non
         waiting = max(0.0, 1.0 - needed / sessions)
         sessions = staffed(Load(sessions, sessions, waiting, 0.1, 0.1), 300)
     assert needed <= sessions <= 2 * needed + 1
+
+
+def test_what_plain_scrape_functions_compute_in_their_threads_counts() -> None:
+    def compute() -> None:
+        while time.thread_time() < 0.2:
+            sum(range(1_000))
+
+    before = weigh().cpu
+    thread = threading.Thread(target=compute)
+    thread.start()
+    thread.join()
+    assert weigh().cpu - before >= 0.2

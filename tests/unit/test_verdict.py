@@ -92,6 +92,7 @@ def test_a_known_wall_asks_for_less_whether_something_was_expected_or_not(text: 
         ({}, "Pardon Our\n Interruption"),
         ({"cf-mitigated": "challenge"}, ""),
         ({"x-amzn-waf-action": "captcha"}, "Shop"),
+        ({"x-datadome": "protected", "x-dd-b": "1"}, "Shop"),
     ],
 )
 def test_a_challenge_blocks_whatever_its_status(status: int, headers: dict[str, str], title: str) -> None:
@@ -104,7 +105,7 @@ def test_a_challenge_blocks_whatever_its_status(status: int, headers: dict[str, 
 
 @pytest.mark.parametrize(
     ("headers", "title"),
-    [({"x-datadome": "unprotected"}, "Shop"), ({}, "A moment of calm"), ({}, "CAPTCHA - an encyclopedia")],
+    [({"x-datadome": "protected"}, "Shop"), ({}, "A moment of calm"), ({}, "CAPTCHA - an encyclopedia")],
 )
 def test_other_titles_and_headers_are_no_challenge(headers: dict[str, str], title: str) -> None:
     assert classify(200, headers, None, BodyFacts(9_000, title=title)).verdict is Verdict.OK

@@ -11,8 +11,11 @@ _MEMORY = Path("/proc/meminfo")
 
 
 def weigh() -> Burden:
-    """Of the calling thread and its machine, now. Where no system tells about its memory, none of it counts as used."""
-    return Burden(time.thread_time(), _memory_in_use())
+    """Of this process and its machine, now. Where no system tells about its memory, none of it counts as used.
+
+    Not of the worker's thread alone: plain scrape functions run in threads of their own, and share one lock with it.
+    """
+    return Burden(time.process_time(), _memory_in_use())
 
 
 def _memory_in_use() -> float:

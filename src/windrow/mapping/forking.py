@@ -266,12 +266,14 @@ def _be_worker(
 
 
 def _let_go_of_descriptors(own: set[int]) -> None:
-    """Other workers' lifelines above all: whoever holds one keeps that worker alive when the caller dies."""
-    for descriptor in _open_descriptors():
-        if descriptor not in own and descriptor not in STANDARD:
-            os.close(descriptor)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
+    """Other workers' lifelines above all: whoever holds one keeps that worker alive when the caller dies.
+
+    Their numbers lead to /dev/null from now on and are not given to what is opened next: an object of the caller's
+    that still has one (the pipe of `multiprocessing`'s resource tracker, say) would write there, or close it.
+    """
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in {0, *_open_descriptors()} - own - {1, 2, nothing}:
+        os.dup2(nothing, descriptor, inheritable=descriptor == 0)
     os.close(nothing)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 (the old one may hold what was read ahead)
 

@@ -161,8 +161,8 @@ def take(
 
 def observe(state: Adaptive, seen: Observation, now: float) -> Adaptive:
     """The state after one worker's report at `now`."""
-    state = _aged(state, now)
-    passed = min(1.0, max(0.0, now - state.updated))
+    state = _aged(_of_this_clock(state, now), now)
+    passed = min(1.0, now - state.updated)
     state = _measured(state, seen, now)
     if seen.throttled:
         return _cut(state, CUT, seen, now)
@@ -178,6 +178,20 @@ def observe(state: Adaptive, seen: Observation, now: float) -> Adaptive:
     return state
 
 
+def _of_this_clock(state: Adaptive, now: float) -> Adaptive:
+    """With its moments moved along where the clock was set back: else no refusal would count until it has caught up."""
+    ahead = state.updated - now
+    if ahead <= 0:
+        return state
+    return replace(
+        state,
+        updated=now,
+        cut_at=state.cut_at - ahead,
+        probe_at=state.probe_at - ahead,
+        bound_until=state.bound_until - ahead,
+    )
+
+
 def _aged(state: Adaptive, now: float) -> Adaptive:
     if not state.updated:
         return replace(state, updated=now)
@@ -190,7 +204,7 @@ def _aged(state: Adaptive, now: float) -> Adaptive:
 
 
 def _measured(state: Adaptive, seen: Observation, now: float) -> Adaptive:
-    passed = max(0.0, now - state.updated)
+    passed = now - state.updated
     period = max(seen.seconds, 1e-3)
     # The flow is a low-pass filter of good answers; it is linear, so the workers' reports add up in any order.
     flow = _filtered(state.flow, passed, seen.ok, period, FLOW_SECONDS)
@@ -203,7 +217,7 @@ def _measured(state: Adaptive, seen: Observation, now: float) -> Adaptive:
         bound, until = max(seen.bound, LEAST), now + seen.bound_seconds
     return replace(
         state,
-        updated=max(now, state.updated),
+        updated=now,
         good=state.good + seen.ok,
         flow=flow,
         sustained=sustained,

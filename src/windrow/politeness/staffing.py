@@ -35,7 +35,9 @@ class Load:
 
     - `sessions`: how many there may be now. `busy`: how many of them had a partition.
     - `waiting`: the share of the busy ones' time in which they waited for a turn at a host; a Retry-After is no turn.
-    - `cpu`: the worker's own, as a share of one core, because a worker is one thread. `memory`: the machine's, used.
+    - `cpu`: its process's, as a share of one core, because Python computes in one thread at a time. `memory`: the
+      machine's, used.
+    - `held`: the share in which they waited for the end of a Retry-After: it says nothing about how many are needed.
     """
 
     sessions: int
@@ -43,6 +45,7 @@ class Load:
     waiting: float
     cpu: float
     memory: float
+    held: float = 0.0
 
 
 def staffed(load: Load, most: int) -> int:
@@ -55,5 +58,6 @@ def staffed(load: Load, most: int) -> int:
     if load.waiting > IDLE:
         # At most by half: a moment says little.
         return max(1, now // 2, min(now, math.ceil(SPARE * now * (1 - load.waiting))))
-    are_enough = load.busy < now or load.waiting > SHORT or load.cpu > CPU_HIGH or load.memory > MEMORY_HIGH
+    are_enough = load.busy < now or max(load.waiting, load.held) > SHORT
+    are_enough = are_enough or load.cpu > CPU_HIGH or load.memory > MEMORY_HIGH
     return min(most, now if are_enough else math.ceil(GROWTH * now))

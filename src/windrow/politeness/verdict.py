@@ -25,9 +25,12 @@ _CHALLENGES = re.compile(
     re.IGNORECASE,
 )
 _CHALLENGING_HEADERS = MappingProxyType(
-    {"cf-mitigated": "challenge", "x-amzn-waf-action": "c", "x-sucuri-block": "", "x-datadome": "protected"}
+    {"cf-mitigated": "challenge", "x-amzn-waf-action": "c", "x-sucuri-block": "", "x-dd-b": ""}
 )
-"""Header → what its value begins with when a defence answers in the site's stead."""
+"""Header → what its value begins with when a defence answers in the site's stead.
+
+Not `X-DataDome: protected`: good pages carry it, too. `X-DD-B` comes with what DataDome blocks.
+"""
 _TAG = re.compile(r"<[^>]*>")
 _TRANSIENT = frozenset({408, 421, 425, 500, 502, 503, 504, *range(520, 531), 598, 599})
 _GONE = frozenset({404, 410})

@@ -391,6 +391,10 @@ class Session:
                 faults += 1
                 await self._clock.sleep(backoff(faults, self._random))
             else:
+                seconds = self._asked_wait(answer)
+                if judgement.verdict is Verdict.BLOCKED and seconds:
+                    # Whatever the page says, the host wants a rest, from the other sessions as well.
+                    await self._gate.throttled(request.url, seconds)
                 raise self._ending(request, answer, judgement, want, faults)
             await self._keep_pace(want)
 
@@ -443,12 +447,15 @@ class Session:
         self, request: Request, answer: Answer | Failure, judgement: Judgement, throttles: int
     ) -> None:
         """Tell everybody; the wait itself is the gate's, at the next `enter`."""
-        header = answer.headers.get("Retry-After") if isinstance(answer, Answer) else None
-        seconds = retry_after(header, self._clock.now())
+        seconds = self._asked_wait(answer)
         await self._gate.throttled(request.url, seconds)
         if throttles > _MOST_THROTTLES:
             wait = max(seconds or 0.0, self._settings.limits.wait)
             raise Parked(f"{request.url}: throttled {throttles} times in a row ({judgement.reason})", wait)
+
+    def _asked_wait(self, answer: Answer | Failure) -> float | None:
+        header = answer.headers.get("Retry-After") if isinstance(answer, Answer) else None
+        return retry_after(header, self._clock.now())
 
     def _ending(
         self, request: Request, answer: Answer | Failure, judgement: Judgement, want: Wanted, faults: int

@@ -40,8 +40,9 @@ def take_slots(
 ) -> Grant:
     """Take in what a worker saw, and give it slots at the rate that the budget allows after that."""
     next_slot, hold_until, takers, state = _budget(connection, host)
+    # Where the clock was set back, the next slot is as far from now as it was from the last word.
+    budget = HostBudget(next_slot - max(0.0, state.updated - now), hold_until)
     state = adaptive.observe(state, seen, now)
-    budget = HostBudget(next_slot, hold_until)
     budget, takers, grant = adaptive.take(state, budget, takers, worker, slots, interval, now)
     row = {"host": host, "next_slot": budget.next_slot, "takers": _json(takers), "budget": _json(state)}
     _KEPT.changed(connection, row)

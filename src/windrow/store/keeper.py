@@ -90,7 +90,7 @@ class Keeper:
         """Do `work` in one transaction and commit it; roll back and raise what it raises."""
         now = self._clock.now()
         tx = Transaction(self._connection, now, self._context)
-        asleep, self._last = now - self._last, now
+        asleep = now - self._last
         try:
             with self._connection.begin():
                 if asleep > self._context.lease_seconds / 2:
@@ -102,6 +102,7 @@ class Keeper:
             self._context.records.forget_columns(self._connection)
             self._connection.rollback()
             raise
+        self._last = now
         return result
 
     def heartbeat(self, seconds: float) -> None:

@@ -228,6 +228,8 @@ def give_up_attempt(
 
 def put_back(tx: Transaction, row: PartitionRow, **values: Any) -> str:
     """leased → pending."""
+    if values.get("progress", row.progress):
+        values.setdefault("parked_since", None)
     return _leave(tx, row, state="pending", **values)
 
 
