@@ -29,6 +29,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 BUILT_IN = MappingProxyType({"annuaire": "windrow.demo.annuaire.job", "finviz": "windrow.demo.finviz.job"})
 USER_AGENT = "windrow/0.1 (a scraper that keeps to robots.txt)"
 AUTO: Final = "auto"
+MOST_SESSIONS = 100_000
 LOADING = "__windrow_is_loading__"
 """Set on a module for as long as `load_job` executes it."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
@@ -171,6 +172,8 @@ class Job:
     def _check_numbers(self) -> None:
         if self.sessions != AUTO and not (isinstance(self.sessions, int) and self.sessions >= 1):
             raise SettingError(f'{self.name}: sessions must be at least 1, or "auto", not {self.sessions!r}')
+        if max(self.most_sessions, 0 if self.sessions == AUTO else self.sessions) > MOST_SESSIONS:
+            raise SettingError(f"{self.name}: there may be {MOST_SESSIONS:,} sessions at most")
         if self.most_sessions < 1:
             raise SettingError(f"{self.name}: most_sessions must be at least 1, not {self.most_sessions}")
         if self.workers is not None and self.workers < 1:

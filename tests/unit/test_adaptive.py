@@ -292,3 +292,15 @@ def test_a_slow_limit_that_falls_and_comes_back_is_found_again_within_half_a_min
         log = simulate(SlidingSecond(steps(10, 3, 20, 40)), Ours(), seconds=80.0, random=Random(seed))
         assert max(log.goodput(40.0 + at, 45.0 + at) for at in range(26)) >= 0.8 * 10, seed
         assert log.refused_share() <= 0.03, seed
+
+
+@pytest.mark.parametrize("share", [5, 12, 20])
+def test_a_site_that_always_has_some_faults_is_not_slowed_to_a_standstill(share: int) -> None:
+    state, now = Adaptive(), 1_000.0
+    for _ in range(4_000):
+        now += 0.25
+        asked = max(4, round(min(adaptive.allowed(state, now), 300.0) / 4))
+        faults = sum(1 for number in range(asked) if (number * 37 + int(now * 4)) % 100 < share)
+        seen = Observation(seconds=0.25, ok=asked - faults, trouble=faults, latency=0.01, entered=asked, waited=asked)
+        state = adaptive.observe(state, seen, now)
+    assert state.rate >= 100.0

@@ -53,6 +53,7 @@ def test_a_name_that_cannot_name_a_table(name: str) -> None:
     [
         ({"sessions": 0}, 'shops: sessions must be at least 1, or "auto", not 0'),
         ({"sessions": "all"}, "shops: sessions must be at least 1, or \"auto\", not 'all'"),
+        ({"sessions": 10**20}, "shops: there may be 100,000 sessions at most"),
         ({"most_sessions": 0}, "shops: most_sessions must be at least 1, not 0"),
         ({"workers": 0}, "shops: workers must be at least 1, not 0"),
         ({"rate": -1.5}, "shops: rate must be 0 (no budget) or more requests per second, or None, not -1.5"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from windrow.politeness.staffing import Burden
 
 _MEMORY = Path("/proc/meminfo")
+_GROUP = Path("/sys/fs/cgroup")
 
 
 def weigh() -> Burden:
@@ -19,10 +20,29 @@ def weigh() -> Burden:
 
 
 def _memory_in_use() -> float:
+    """The larger share of the machine's and, in a container that has a bound of its own, of that."""
+    return max(_used_of_machine(), _used_of_group())
+
+
+def _used_of_machine() -> float:
     try:
-        lines = _MEMORY.read_text().splitlines()
-    except OSError:
+        sizes = _numbers(_MEMORY)
+        return 1.0 - sizes["MemAvailable:"] / sizes["MemTotal:"]
+    except (OSError, ValueError, LookupError, ZeroDivisionError):
         return 0.0
-    sizes = {name: float(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines) if rest}
-    total = sizes.get("MemTotal", 0.0)
-    return 1.0 - sizes["MemAvailable"] / total if total and "MemAvailable" in sizes else 0.0
+
+
+def _used_of_group() -> float:
+    try:
+        bound = float((_GROUP / "memory.max").read_text())
+        used = float((_GROUP / "memory.current").read_text())
+        # Pages of files that nobody needs now are given back when memory is short.
+        return (used - _numbers(_GROUP / "memory.stat").get("inactive_file", 0.0)) / bound
+    except (OSError, ValueError, LookupError, ZeroDivisionError):  # "max" where there is no bound
+        return 0.0
+
+
+def _numbers(path: Path) -> dict[str, float]:
+    """The first two words of each line of a file of the kernel's: name → number."""
+    lines = (line.split() for line in path.read_text().splitlines())
+    return {words[0]: float(words[1]) for words in lines if len(words) > 1}

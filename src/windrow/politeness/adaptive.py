@@ -59,6 +59,8 @@ USUAL = 0.02
 """Share of walls and faults below which a first one while probing is taken for a sign of the rate."""
 COUNTED = 3
 """Fewer good answers in a second are no measure of what is borne in one."""
+MOST_USUAL = 0.4
+"""Share of walls and faults up to which a site may always have them: to slow down for those would never end."""
 SUSTAINED_SECONDS = 20.0
 PROBE_CUT = 0.9
 AGE_HALF, AGE_FORGET = 3_600.0, 6 * 3_600.0
@@ -260,7 +262,7 @@ def _is_slow(state: Adaptive, factor: float = SLOWER) -> bool:
 
 def _is_in_trouble(state: Adaptive, now: float) -> bool:
     """Whether walls and faults are more than the site always has; while probing, the first one is a word."""
-    if state.trouble > TROUBLE + min(TROUBLE, 2 * state.usual_trouble):
+    if state.trouble > TROUBLE + min(MOST_USUAL, 2 * state.usual_trouble):
         return True
     return _is_near(state, 1.01) and now > state.probe_at and state.usual_trouble < USUAL
 

@@ -157,7 +157,8 @@ class Hold(Struct, frozen=True, tag=True):
 class Take(Struct, frozen=True, tag=True):
     """Report what was seen of a host and take up to `slots` slots at the rate that its budget allows. → Slots
 
-    They are not closer than `interval` over all workers, whatever the budget says.
+    Over all workers there are no more than one for each `interval`, whatever the budget says; where several share a
+    stretch, two of different workers may come at one moment.
     """
 
     host: str
