@@ -100,16 +100,37 @@ def test_a_retry_after_outlives_a_kill_of_everything(tmp_path: Path) -> None:
         assert later.count(429) <= 2
 
 
+def check_rate(site: LimitedSite, rate: float) -> None:
+    """In no window came more than the rate allows and one second's reserve."""
+    arrivals = site.arrivals
+    for first, begin in enumerate(arrivals):
+        for further, end in enumerate(arrivals[first:]):
+            assert further <= rate * (end - begin) + rate
+
+
 def test_two_processes_keep_a_rate_together(tmp_path: Path) -> None:
     with LimitedSite(1e9) as site:
         run = Run(tmp_path, site, 24, 4)
         run.finish("--rate", "20")
         run.check_records()
-        arrivals = site.arrivals
-        for first, begin in enumerate(arrivals):
-            for further, end in enumerate(arrivals[first:]):
-                assert further <= 20 * (end - begin) + 20
-        assert arrivals[-1] <= 1.25 * len(arrivals) / 20 + 2
+        check_rate(site, 20)
+        assert site.arrivals[-1] <= 1.25 * len(site.log) / 20 + 2
+
+
+@pytest.mark.chaos
+def test_a_rate_is_kept_over_kills_and_restarts(tmp_path: Path) -> None:
+    with LimitedSite(1e9) as site:
+        run = Run(tmp_path, site, 24, 4)
+        for _ in range(3):
+            process, seen = run.start("--rate", "20"), len(site.log)
+            deadline = time.monotonic() + 30
+            while len(site.log) < seen + 12 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
+        run.finish("--rate", "20")
+        run.check_records()
+        check_rate(site, 20)
 
 
 def most_at_once(site: LimitedSite) -> int:
