@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from types import TracebackType
-from typing import Self
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+from tests.support.serving import Served
 
-class LimitedSite:
+
+class LimitedSite(Served):
     """Answers after `latency` seconds; beyond `limit(seconds since the first request)` requests in any second with a
     429 and a Retry-After of `retry_after`. `log` holds (moment of arrival, status, moment of the answer).
     """
@@ -21,29 +21,13 @@ class LimitedSite:
     def __init__(
         self, limit: float | Callable[[float], float], *, latency: float = 0.003, retry_after: float = 1.0
     ) -> None:
-        self.url = ""
+        super().__init__()
         self.log: list[tuple[float, int, float]] = []
         self._limit = limit
         self._latency = latency
         self._retry_after = retry_after
         self._let_in: deque[float] = deque()
         self._first: float | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop = asyncio.Event()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
 
     def limit(self, seconds: float) -> float:
         return self._limit(seconds) if callable(self._limit) else self._limit
@@ -71,16 +55,15 @@ class LimitedSite:
                 until = answered + self._retry_after
         return found
 
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
         application = web.Application()
         application.router.add_get("/{tail:.*}", self._answer)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        self._ready.set()
-        await self._stop.wait()
+        yield
         await runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.Response:
