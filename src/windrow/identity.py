@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import lru_cache
+from html import escape
 from http.cookies import Morsel
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,6 +35,7 @@ PLAIN_COLUMNS = ("name", "user", "password", "proxy", "rate")
 KINDS = ("header", "cookie", "state")
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_PLAIN = re.compile(r"[A-Za-z0-9._~-]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LONGEST_SOCKS_WORD = 255
 
@@ -326,12 +329,13 @@ def cleaner(identity: Identity | None) -> Cleaner:
     """A function that takes the secrets of an identity out of a text, however they are written there.
 
     Secrets are the password, the values of headers and cookies, the texts in `state`, and the proxy's login; not the
-    name. They are found as they are, percent-encoded, as JSON or Python write them, and in a Basic Authorization.
+    name. They are found as they are, percent-encoded (a part of the characters or all, once or several times), as
+    JSON, Python or HTML write them, and in a Basic Authorization.
     """
-    spellings = sorted({s for secret in _secrets(identity) for s in _spellings(secret)}, key=len, reverse=True)
-    if not spellings:
+    secrets = sorted(set(_secrets(identity)), key=len, reverse=True)
+    if not secrets:
         return _unchanged
-    pattern = re.compile("|".join(map(_pattern, spellings)), re.IGNORECASE)
+    pattern = re.compile("|".join(map(_pattern, secrets)), re.IGNORECASE)
     return lambda text: pattern.sub(HIDDEN, text)
 
 
@@ -367,14 +371,27 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(each)
 
 
-def _spellings(secret: str) -> set[str]:
-    escaped = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
-    return {secret, quote(secret), quote(secret, safe=""), quote_plus(secret), *escaped}
+def _pattern(secret: str) -> str:
+    # Character by character: who writes an address escapes what he must, and no two agree on what that is.
+    found = "".join(map(_spellings, secret))
+    return rf"(?:(?<!\w)|(?<=%[0-9a-f]{{2}})){found}(?!\w)" if len(secret) < SHORT else found
 
 
-def _pattern(spelling: str) -> str:
-    escaped = re.escape(spelling)
-    return rf"(?<!\w){escaped}(?!\w)" if len(spelling) < SHORT else escaped
+@lru_cache(maxsize=1_024)
+def _spellings(character: str) -> str:
+    """A pattern of how one character may be written; letters and digits, and what addresses leave alone, only so."""
+    if _PLAIN.fullmatch(character):
+        return re.escape(character)
+    written = {character, json.dumps(character)[1:-1], repr(character)[1:-1], f"\\{character}", quote_plus(character)}
+    written |= {escape(character), f"&#{ord(character)};", f"&#x{ord(character):x};"}
+    encoded = {_percent(character, code) for code in ("utf-8", "latin-1")}
+    return f"(?:{'|'.join([*map(re.escape, sorted(written)), *sorted(encoded)])})"
+
+
+def _percent(character: str, encoding: str) -> str:
+    # `%(25)*`: an address within an address is encoded twice. What an encoding lacks a form sends as `&#8364;`.
+    data = character.encode(encoding, "replace" if encoding == "utf-8" else "xmlcharrefreplace")
+    return quote(data, safe="").replace("%", "%(?:25)*")
 
 
 def check_ways(identities: Mapping[str, Identity]) -> None:

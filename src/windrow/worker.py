@@ -353,9 +353,9 @@ class Attempt:
     async def _take(self, record: object) -> None:
         record_type = self._parts.job.record_type
         try:
-            row = record_type.row(record)
+            row = record_type.row(record, self._clean)
         except InvalidRecord as error:
-            raw, why = self._clean(raw_text(record)), self._clean(str(error))
+            raw, why = raw_text(record, clean=self._clean), self._clean(str(error))
             self._invalid.append((raw, why))
             self._parts.listener(RecordInvalid(self.lease.key, why, raw))
         else:

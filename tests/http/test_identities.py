@@ -189,6 +189,7 @@ def test_neither_errors_nor_events_tell_a_secret(kit: Kit) -> None:
                     assert isinstance(caught.value, Gone)
                     assert caught.value.status == 404
                 text = f"{caught.value!r} {caught.value} {kit.events} {session.rests}"
+                text += repr(caught.value.__cause__)
                 assert not [secret for secret in (*SECRETS, "pin/secret", "pin%2Fsecret") if secret in text]
                 assert (session.rests is not None) == (code == 403)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from base64 import b64encode
+from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from windrow import Identity, Job, identities, values
 from windrow.errors import JobError, SettingError, UsageError
+from windrow.fetch.address import encode_fields
 from windrow.identity import HIDDEN, SHORTEST, cleaner
 
 SECRET = "hunter2-Zü%/"
@@ -231,5 +234,14 @@ def test_a_short_secret_is_taken_out_as_a_word_only() -> None:
 def test_a_secret_is_found_however_it_is_written(secret: str) -> None:
     identity = Identity("x", state={"pin": f"ab{secret}cd"})
     clean, found = cleaner(identity), f"ab{secret}cd"
-    for written in (found, quote(found), quote(found, safe=""), quote_plus(found), repr(found)[1:-1]):
+    ways = [found, quote(found), quote(found, safe=""), quote_plus(found), repr(found)[1:-1], json.dumps(found)[1:-1]]
+    # As an address keeps it that was written by hand, and within another address.
+    ways += [quote(found, safe="!$&'()*+,/:;=@"), quote(quote(found, safe=""), safe="")]
+    ways += [escape(found), encode_fields([("", found)], "latin-1")[1:]]
+    for written in ways:
         assert clean(f"<{written}>") == f"<{HIDDEN}>"
+
+
+def test_a_short_secret_is_found_behind_what_is_percent_encoded() -> None:
+    clean = cleaner(Identity("anna", state={"pin": "4711"}))
+    assert clean("/go?next=%2Flogin%3Fpin%3D4711&page=34711") == f"/go?next=%2Flogin%3Fpin%3D{HIDDEN}&page=34711"

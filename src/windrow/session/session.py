@@ -314,8 +314,14 @@ class Session:
         return None
 
     def _clean_error(self, error: AttemptFailed) -> None:
-        """What is raised tells no secret. Foreign exceptions are left alone: the worker cleans what it says of them."""
-        error.args = tuple(self._clean(each) if isinstance(each, str) else each for each in error.args)
+        """What is raised tells no secret, and nor do our reasons for it, which a log's traceback shows.
+
+        Foreign exceptions are left alone: the worker cleans what it says of them.
+        """
+        told: BaseException | None = error
+        while told is not None:
+            told.args = tuple(self._clean(each) if isinstance(each, str) else each for each in told.args)
+            told = told.__cause__
 
     # --- one request ------------------------------------------------------------------------------------------
 
