@@ -36,6 +36,7 @@ KINDS = ("header", "cookie", "state")
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PLAIN = re.compile(r"[A-Za-z0-9._~-]")
+_HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LONGEST_SOCKS_WORD = 255
 
@@ -137,7 +138,7 @@ class Identity:
         """The value that stands in the environment or in a file, or `value` itself."""
         if not isinstance(value, str):
             return value
-        kind, _, place = value.partition(":")
+        kind, _, place = value.strip().partition(":")
         if kind == "env":
             found = os.environ.get(place)
             if not found:
@@ -179,7 +180,8 @@ class Identity:
         # What is wrong must be said without showing it: a mistyped URL has its password anywhere.
         parts = _split(proxy) if isinstance(proxy, str) else None
         port = None if parts is None else _port(parts)
-        if parts is None or port is None or not parts.hostname or parts.path not in ("", "/") or parts.query:
+        host = None if parts is None else _host(parts)
+        if parts is None or port is None or host is None or parts.path not in ("", "/") or parts.query:
             raise self._wrong(
                 "proxy is no URL of a proxy: give http://, https://, socks5:// or socks5h://user:password@host:port, "
                 "with : / @ # in a password as %3A %2F %40 %23"
@@ -192,7 +194,7 @@ class Identity:
                 raise self._wrong(
                     f"a SOCKS proxy's login is a user and a password of 1 to {_LONGEST_SOCKS_WORD} ASCII characters"
                 )
-        return Proxy(parts.scheme, parts.hostname, port, user, password)
+        return Proxy(parts.scheme, host, port, user, password)
 
 
 def _split(url: str) -> SplitResult | None:
@@ -201,6 +203,19 @@ def _split(url: str) -> SplitResult | None:
     except ValueError:
         return None
     return parts if parts.scheme in PROXY_PORTS and not _CONTROL.search(url) and not parts.fragment else None
+
+
+def _host(parts: SplitResult) -> str | None:
+    """The host as errors of the network name it, None where it can be none."""
+    host = parts.hostname or ""
+    if ":" in host:
+        return host
+    try:
+        # Python's own looks at labels only where there is something beyond ASCII.
+        host = host.encode("idna").decode("ascii")
+    except UnicodeError:
+        return None
+    return host if _HOST.fullmatch(host) else None
 
 
 def _port(parts: SplitResult) -> int | None:
@@ -247,7 +262,8 @@ def distinct(found: Sequence[Identity], where: str) -> list[Identity]:
 def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
+            # Strict: a quote that is left open would swallow all lines after it.
+            reader = csv.DictReader(file, strict=True)
             _check_columns(reader.fieldnames or (), f"{path}, line 1")
             for row in reader:
                 yield reader.line_num, row
@@ -270,6 +286,8 @@ def _check_columns(columns: Iterable[str], where: str) -> None:
                 f"{where}: column {place}{f', {name!r},' if close else ''} is none there can be; columns are "
                 f"{', '.join(PLAIN_COLUMNS)}, header:NAME, cookie:NAME and state:NAME"
             )
+        if name in names[: place - 1]:
+            raise SettingError(f"{where}: the column {name!r} stands there twice")
     if "name" not in names:
         raise SettingError(f"{where}: the column 'name' is missing; each identity needs a name")
 

@@ -48,6 +48,20 @@ def test_a_csv_says_all_that_an_identity_is(tmp_path: Path, monkeypatch: pytest.
     assert (ben.name, ben.auth, ben.way, ben.rate, ben.is_sent) == ("ben", None, None, None, False)
 
 
+def test_a_space_after_a_comma_does_not_send_the_name_of_a_secret_in_its_stead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEY", "k-1")
+    (anna,) = identities(table(tmp_path, "name,state:pin,header:X\nanna, env:KEY , as it is\n"))
+    assert (anna.state, anna.headers) == ({"pin": "k-1"}, {"X": " as it is"})
+
+
+def test_the_host_of_a_proxy_is_named_as_errors_of_the_network_name_it() -> None:
+    names = ("http://bücher.example", "http://[::1]:81", "http://Proxy_1.example.:8080", "http://10.0.0.1")
+    hosts = [way.host for name in names if (way := Identity("a", proxy=name).way) is not None]
+    assert hosts == ["xn--bcher-kva.example", "::1", "proxy_1.example.", "10.0.0.1"]
+
+
 def test_rows_may_be_mappings_and_values_in_code_are_looked_up_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEY", "k-1")
     (anna,) = identities([{"name": "anna", "header:X": "env:KEY", "rate": 3}])
@@ -75,6 +89,11 @@ def test_rows_may_be_mappings_and_values_in_code_are_looked_up_too(monkeypatch: 
         (f"name,proxy\nanna,ftp://u:{SECRET}@host:21\n", ["line 2", "proxy is no URL"]),
         (f"name,proxy\nanna,http://u:{SECRET}#x@host:21\n", ["line 2", "proxy is no URL"]),
         ("name,proxy\nanna,socks5://u@host:21\n", ["line 2", "SOCKS"]),
+        (f"name,proxy\nanna,http://u:{SECRET[:8]}@ho st:21\n", ["line 2", "proxy is no URL"]),
+        ("name,proxy\nanna,socks5h://a..b:21\n", ["line 2", "proxy is no URL"]),
+        ("name,proxy\nanna,http://host\\x:21\n", ["line 2", "proxy is no URL"]),
+        (f'name,user,password\nanna,a,"{SECRET}\nben,b,c\n', ["no CSV that can be read"]),
+        ("name,state:x,state:x\nanna,a,b\n", ["line 1", "'state:x' stands there twice"]),
         ("name,rate\nanna,fast\n", ["line 2", "rate must be a number"]),
         ("name,rate\nanna,0\n", ["line 2", "rate must be above 0"]),
         ("name,cookie:path\nanna,x\n", ["line 2", "cookie 'path'"]),
