@@ -95,6 +95,8 @@ def commit(tx: Transaction, command: Commit) -> Committed | Lost:
     }
     too_many = _too_many_invalid(tx, values["invalid"])
     if too_many is not None:
+        if tx.context.has_identities:
+            identities.end_lease(tx, row.id, row.fence, well=False, rests=command.rests)
         return Committed(new, end(tx, row, "failed", **{**values, "reason": too_many}), too_many)
     if command.last:
         state, reason = _end_attempt(tx, row, command, values)
