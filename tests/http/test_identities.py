@@ -167,6 +167,19 @@ def test_an_own_rate_is_kept_beside_the_hosts(kit: Kit) -> None:
     kit.run(main)
 
 
+def test_an_own_rate_is_kept_where_the_host_lets_it_wait_and_another_worker_goes_on(kit: Kit) -> None:
+    async def main() -> None:
+        book = kit.book()
+        one, other = kit.gate(book), kit.gate(book)
+        await one.throttled("http://127.0.0.1:9/", 0.8)
+        await one.enter("http://127.0.0.1:9/", anna(rate=2.0))
+        first = time.monotonic()
+        await other.enter("http://127.0.0.1:9/", anna(rate=2.0))
+        assert time.monotonic() - first >= 0.49
+
+    kit.run(main)
+
+
 # --- what leaves a session ---
 
 
