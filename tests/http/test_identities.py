@@ -432,6 +432,61 @@ def test_pages_asked_for_side_by_side_wait_for_one_opening(kit: Kit) -> None:
     kit.run(main)
 
 
+def asking_in_a_thread(session: BlockingSession) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(plain_log_in, session).result()
+
+
+async def asking_in_an_executor(session: Session) -> None:
+    await asyncio.get_running_loop().run_in_executor(None, plain_log_in, session.blocking())
+
+
+@pytest.mark.parametrize("opener", [asking_in_a_thread, asking_in_an_executor])
+def test_what_open_asks_for_in_a_thread_that_it_starts_does_not_wait_for_the_opening(kit: Kit, opener: Any) -> None:
+    async def main() -> None:
+        members = Members(2, lambda: html("<p>over</p>"))
+        async with kit.site(members) as site, asyncio.timeout(20):
+            session = kit.session(base_url=site.url, opener=opener)
+            await session.start()
+            assert [(await session.get(f"/{n}", expect="h1")).text("h1") for n in range(3)] == ["/0", "/1", "/2"]
+            assert members.logins == 2
+
+    kit.run(main)
+
+
+def test_a_task_that_open_leaves_behind_waits_its_turn(kit: Kit) -> None:
+    running = most = 0
+    tasks: list[asyncio.Task[None]] = []
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.01)
+        running -= 1
+        return html("<h1>")
+
+    async def opener(session: Session) -> None:
+        async def stay() -> None:
+            for _ in range(10):
+                await session.get("/stay")
+
+        tasks.append(asyncio.create_task(stay()))
+        await session.get("/login")
+
+    async def main() -> None:
+        async with kit.site(slow) as site:
+            session = kit.session(base_url=site.url, opener=opener)
+            await session.start()
+            for number in range(5):
+                await session.get(f"/{number}")
+            await asyncio.gather(*tasks)
+            assert len(site.pages) == 16
+            assert most == 1
+
+    kit.run(main)
+
+
 def test_a_plain_scrape_function_has_its_session_opened_again_too(kit: Kit) -> None:
     def scrape(session: BlockingSession) -> list[str]:
         assert session.identity == "anna"

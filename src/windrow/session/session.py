@@ -11,8 +11,9 @@ event has been cleaned of its secrets.
 
 A job with an open function: it runs before the scrape function, and again where an answer says that the session has
 died; then the request is made anew and sent once more. Its own requests come while the request that met the dead
-session waits in its turn. They are known by a context variable, which reaches the tasks and threads that the open
-function starts, and take turns among themselves.
+session waits in its turn. They are known by a context variable, which reaches the tasks that the open function starts
+(a `BlockingSession` carries it into threads), and take turns among themselves. What such a task asks for once the
+opening has ended waits like any other request.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ class Session:
         self._random = random
         self._one_at_a_time = asyncio.Lock()
         self._one_at_a_time_in_opening = asyncio.Lock()
-        self._opened = False
+        self._opened = self._is_opening = False
         self._of_opening: frozenset[str] = frozenset()
         self._clean = cleaner(settings.identity)
         self._own_headers = {} if settings.identity is None else settings.identity.sent
@@ -218,9 +219,11 @@ class Session:
             self._wanted, method, url, params, data, json, body, headers, expect, allowed, pace, timeout, retries
         )
         try:
-            if _OPENING.get() is self:
+            if self._is_opening and _OPENING.get() is self:
                 async with self._one_at_a_time_in_opening:
-                    return await self._page(make())
+                    # While it waited the opening may have ended: then it is a request like any other.
+                    if self._is_opening:
+                        return await self._page(make())
             async with self._one_at_a_time:
                 try:
                     return await self._page(make())
@@ -281,11 +284,15 @@ class Session:
             self.state.update({} if identity is None else identity.new_state())
         before = dict(self.state)
         token = _OPENING.set(self)
+        self._is_opening = True
         try:
             await opening.run(opener, self)
+            # A task that it started and that lives on may have a request under way.
+            async with self._one_at_a_time_in_opening:
+                self._is_opening = False
         finally:
             _OPENING.reset(token)
-            self._opened = True
+            self._opened, self._is_opening = True, False
             self._of_opening = frozenset(
                 name for name, value in self.state.items() if name not in before or before[name] is not value
             )
@@ -303,7 +310,7 @@ class Session:
     def _death(self, page: Page, judgement: Judgement, want: Wanted) -> str | None:
         """How a page says that the session has died; None where it does not, or nothing would come of saying so."""
         settings = self._settings
-        if settings.opener is None or _OPENING.get() is self or judgement.verdict not in _TELLING:
+        if settings.opener is None or self._is_opening or judgement.verdict not in _TELLING:
             return None
         if is_redirect(page.answer) and page.status not in want.allow:
             return None
