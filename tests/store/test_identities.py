@@ -221,6 +221,15 @@ def test_an_attempt_with_too_many_invalid_records_rests_its_identity_too(bench: 
     assert isinstance(bench.nothing_to_claim(), Wait)
 
 
+def test_an_attempt_that_must_not_go_on_keeps_its_identity_until_its_session_is_closed(bench: Bench) -> None:
+    bench.begin(["a", "b"], names=["anna"], limits=replace(LIMITS, invalid=0))
+    lease = bench.claim()
+    assert bench.save(lease, invalid=[("{}", "no id")]).reason == "1 invalid records, the job allows 0"
+    assert isinstance(bench.nothing_to_claim("w2"), Wait)
+    assert bench.fail(lease, "refused") == "failed"
+    assert bench.claim("w2").identity == "anna"
+
+
 def rest_until_out(bench: Bench, times: int = LIMITS.rests) -> None:
     for _ in range(times):
         bench.fail(bench.claim(), "stopped", rests="the proxy http://127.0.0.1:9 cannot be used")
