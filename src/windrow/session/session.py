@@ -27,7 +27,17 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Unpack
 
 from windrow.clock import Clock
-from windrow.errors import AttemptFailed, Blocked, FetchFailed, Gone, Parked, ProxyFailed, Refused
+from windrow.errors import (
+    AttemptFailed,
+    Blocked,
+    FetchFailed,
+    Gone,
+    PageError,
+    Parked,
+    ProxyFailed,
+    Refused,
+    WindrowError,
+)
 from windrow.events import Listener, RequestDone, Verdict
 from windrow.fetch.address import Origin, Query, clean, local, origin
 from windrow.fetch.redirects import RedirectRefused, following, is_redirect
@@ -119,6 +129,7 @@ class Session:
         self._own_headers = {} if settings.identity is None else settings.identity.sent
         self._home: Origin | None = None
         self._proxy_failed: str | None = None
+        self._not_opened: str | None = None
         self._last_end: float | None = None
         self._pace = SessionPace(settings.delay)
         self._least_delay = settings.delay if settings.least_delay is None else settings.least_delay
@@ -254,10 +265,10 @@ class Session:
 
     @property
     def rests(self) -> str | None:
-        """Why the identity has to rest after this session: blocked, or its proxy failed. None where it need not."""
-        if self._proxy_failed is not None:
-            return self._clean(self._proxy_failed)
-        return None if self._blocked is None else self._clean(f"blocked: {self._blocked}")
+        """Why the identity has to rest after this session: blocked, its proxy or its opening failed. None: no need."""
+        blocked = None if self._blocked is None else f"blocked: {self._blocked}"
+        why = self._proxy_failed or blocked or self._not_opened
+        return None if why is None else self._clean(why)[:2_000].encode(errors="backslashreplace").decode()
 
     def clean(self, text: str) -> str:
         """`text` without the secrets of the session's identity."""
@@ -286,7 +297,7 @@ class Session:
         token = _OPENING.set(self)
         self._is_opening = True
         try:
-            await opening.run(opener, self)
+            await self._called(opener)
             # A task that it started and that lives on may have a request under way.
             async with self._one_at_a_time_in_opening:
                 self._is_opening = False
@@ -296,6 +307,15 @@ class Session:
             self._of_opening = frozenset(
                 name for name, value in self.state.items() if name not in before or before[name] is not value
             )
+
+    async def _called(self, opener: Callable[[Any], Any]) -> None:
+        """Call the open function. Where it does not find what it looks for, it is this identity that did not get in."""
+        try:
+            await opening.run(opener, self)
+        except Exception as error:
+            if isinstance(error, PageError) or not isinstance(error, WindrowError):
+                self._not_opened = f"open failed: {type(error).__name__}: {error}"
+            raise
 
     def _home_address(self) -> str:
         return "http://localhost/" if self.base_url is None else clean(self.base_url)
