@@ -209,7 +209,10 @@ class Gate:
         async with own.turns:
             await self._use_slot(own, 1.0 / identity.rate)
             await self._take_turn(host)
-            # The host may have let it wait: the next one of its own is counted from here.
+            # The host may have let it wait: the next one of its own is counted from here, in whichever worker.
+            late = self._clock.monotonic() - own.last_start
+            if late > CATCH_UP:
+                await self._port.reserve(own.name, 1, min(late, 1.0 / identity.rate))
             own.last_start = self._clock.monotonic()
 
     async def throttled(self, url: str, retry_after: float | None) -> None:

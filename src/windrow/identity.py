@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import lru_cache
+from html import escape
 from http.cookies import Morsel
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,6 +35,8 @@ PLAIN_COLUMNS = ("name", "user", "password", "proxy", "rate")
 KINDS = ("header", "cookie", "state")
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_PLAIN = re.compile(r"[A-Za-z0-9._~-]")
+_HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LONGEST_SOCKS_WORD = 255
 
@@ -134,7 +138,7 @@ class Identity:
         """The value that stands in the environment or in a file, or `value` itself."""
         if not isinstance(value, str):
             return value
-        kind, _, place = value.partition(":")
+        kind, _, place = value.strip().partition(":")
         if kind == "env":
             found = os.environ.get(place)
             if not found:
@@ -176,7 +180,8 @@ class Identity:
         # What is wrong must be said without showing it: a mistyped URL has its password anywhere.
         parts = _split(proxy) if isinstance(proxy, str) else None
         port = None if parts is None else _port(parts)
-        if parts is None or port is None or not parts.hostname or parts.path not in ("", "/") or parts.query:
+        host = None if parts is None else _host(parts)
+        if parts is None or port is None or host is None or parts.path not in ("", "/") or parts.query:
             raise self._wrong(
                 "proxy is no URL of a proxy: give http://, https://, socks5:// or socks5h://user:password@host:port, "
                 "with : / @ # in a password as %3A %2F %40 %23"
@@ -189,7 +194,7 @@ class Identity:
                 raise self._wrong(
                     f"a SOCKS proxy's login is a user and a password of 1 to {_LONGEST_SOCKS_WORD} ASCII characters"
                 )
-        return Proxy(parts.scheme, parts.hostname, port, user, password)
+        return Proxy(parts.scheme, host, port, user, password)
 
 
 def _split(url: str) -> SplitResult | None:
@@ -198,6 +203,19 @@ def _split(url: str) -> SplitResult | None:
     except ValueError:
         return None
     return parts if parts.scheme in PROXY_PORTS and not _CONTROL.search(url) and not parts.fragment else None
+
+
+def _host(parts: SplitResult) -> str | None:
+    """The host as errors of the network name it, None where it can be none."""
+    host = parts.hostname or ""
+    if ":" in host:
+        return host
+    try:
+        # Python's own looks at labels only where there is something beyond ASCII.
+        host = host.encode("idna").decode("ascii")
+    except UnicodeError:
+        return None
+    return host if _HOST.fullmatch(host) else None
 
 
 def _port(parts: SplitResult) -> int | None:
@@ -244,7 +262,8 @@ def distinct(found: Sequence[Identity], where: str) -> list[Identity]:
 def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
+            # Strict: a quote that is left open would swallow all lines after it.
+            reader = csv.DictReader(file, strict=True)
             _check_columns(reader.fieldnames or (), f"{path}, line 1")
             for row in reader:
                 yield reader.line_num, row
@@ -267,6 +286,8 @@ def _check_columns(columns: Iterable[str], where: str) -> None:
                 f"{where}: column {place}{f', {name!r},' if close else ''} is none there can be; columns are "
                 f"{', '.join(PLAIN_COLUMNS)}, header:NAME, cookie:NAME and state:NAME"
             )
+        if name in names[: place - 1]:
+            raise SettingError(f"{where}: the column {name!r} stands there twice")
     if "name" not in names:
         raise SettingError(f"{where}: the column 'name' is missing; each identity needs a name")
 
@@ -326,12 +347,13 @@ def cleaner(identity: Identity | None) -> Cleaner:
     """A function that takes the secrets of an identity out of a text, however they are written there.
 
     Secrets are the password, the values of headers and cookies, the texts in `state`, and the proxy's login; not the
-    name. They are found as they are, percent-encoded, as JSON or Python write them, and in a Basic Authorization.
+    name. They are found as they are, percent-encoded (a part of the characters or all, once or several times), as
+    JSON, Python or HTML write them, and in a Basic Authorization.
     """
-    spellings = sorted({s for secret in _secrets(identity) for s in _spellings(secret)}, key=len, reverse=True)
-    if not spellings:
+    secrets = sorted(set(_secrets(identity)), key=len, reverse=True)
+    if not secrets:
         return _unchanged
-    pattern = re.compile("|".join(map(_pattern, spellings)), re.IGNORECASE)
+    pattern = re.compile("|".join(map(_pattern, secrets)), re.IGNORECASE)
     return lambda text: pattern.sub(HIDDEN, text)
 
 
@@ -367,14 +389,27 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(each)
 
 
-def _spellings(secret: str) -> set[str]:
-    escaped = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
-    return {secret, quote(secret), quote(secret, safe=""), quote_plus(secret), *escaped}
+def _pattern(secret: str) -> str:
+    # Character by character: who writes an address escapes what he must, and no two agree on what that is.
+    found = "".join(map(_spellings, secret))
+    return rf"(?:(?<!\w)|(?<=%[0-9a-f]{{2}})){found}(?!\w)" if len(secret) < SHORT else found
 
 
-def _pattern(spelling: str) -> str:
-    escaped = re.escape(spelling)
-    return rf"(?<!\w){escaped}(?!\w)" if len(spelling) < SHORT else escaped
+@lru_cache(maxsize=1_024)
+def _spellings(character: str) -> str:
+    """A pattern of how one character may be written; letters and digits, and what addresses leave alone, only so."""
+    if _PLAIN.fullmatch(character):
+        return re.escape(character)
+    written = {character, json.dumps(character)[1:-1], repr(character)[1:-1], f"\\{character}", quote_plus(character)}
+    written |= {escape(character), f"&#{ord(character)};", f"&#x{ord(character):x};"}
+    encoded = {_percent(character, code) for code in ("utf-8", "latin-1")}
+    return f"(?:{'|'.join([*map(re.escape, sorted(written)), *sorted(encoded)])})"
+
+
+def _percent(character: str, encoding: str) -> str:
+    # `%(25)*`: an address within an address is encoded twice. What an encoding lacks a form sends as `&#8364;`.
+    data = character.encode(encoding, "replace" if encoding == "utf-8" else "xmlcharrefreplace")
+    return quote(data, safe="").replace("%", "%(?:25)*")
 
 
 def check_ways(identities: Mapping[str, Identity]) -> None:

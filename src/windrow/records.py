@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from enum import StrEnum
@@ -55,12 +55,12 @@ class RecordType:
     columns: Mapping[str, Kind]
     adapter: TypeAdapter[Any] | None
 
-    def row(self, record: object) -> Row:
-        """Validate `record` and flatten it. Raises InvalidRecord with the reason."""
+    def row(self, record: object, clean: Callable[[str], str] = str) -> Row:
+        """Validate `record` and flatten it. Raises InvalidRecord with the reason, in which `clean` made each value."""
         row = {
             # What nearly every value is needs no look at what else it might be.
             str.__str__(name): value if type(value) is str and value.isascii() else _storable(name, value)
-            for name, value in self._fields(record).items()
+            for name, value in self._fields(record, clean).items()
         }
         for name in self.key:
             if row.get(name) in (None, ""):
@@ -73,7 +73,7 @@ class RecordType:
             return str(row[self.key[0]])
         return KEY_SEPARATOR.join(str(row[name]) for name in self.key)
 
-    def _fields(self, record: object) -> Mapping[str, Any]:
+    def _fields(self, record: object, clean: Callable[[str], str]) -> Mapping[str, Any]:
         if self.adapter is None:
             if not isinstance(record, Mapping):
                 raise InvalidRecord(f"a dict is needed, not {type(record).__name__} (the job has record=None)")
@@ -86,7 +86,7 @@ class RecordType:
             value = self.adapter.validate_python(record)
             dumped = self.adapter.dump_python(value, mode="json")
         except ValidationError as error:
-            raise InvalidRecord("; ".join(_explain(error))) from error
+            raise InvalidRecord("; ".join(_explain(error, clean))) from error
         except (PydanticSerializationError, RecursionError) as error:
             raise InvalidRecord(f"cannot be stored: {error}") from error
         fields: Mapping[str, Any] = dumped
@@ -131,8 +131,11 @@ def kind_of(value: Value) -> Kind:
     return Kind.REAL if isinstance(value, float) else Kind.TEXT
 
 
-def raw_text(record: object, longest: int = 20_000) -> str:
-    """`record` as JSON where that works, else as Python writes it: how an invalid record is kept."""
+def raw_text(record: object, longest: int = 20_000, clean: Callable[[str], str] = str) -> str:
+    """`record` as JSON where that works, else as Python writes it: how an invalid record is kept.
+
+    `clean` is given the whole text: of what was cut nobody could tell that it was a secret.
+    """
     try:
         text = msgspec.json.encode(record, enc_hook=str).decode()
     except (TypeError, ValueError, RecursionError):
@@ -140,7 +143,7 @@ def raw_text(record: object, longest: int = 20_000) -> str:
             text = repr(record)
         except RecursionError:
             text = f"<{type(record).__name__}, nested too deeply to be shown>"
-    return text[:longest]
+    return clean(text)[:longest]
 
 
 def _hints(declared: type) -> dict[str, Any]:
@@ -241,7 +244,7 @@ def _check_names(names: Mapping[Any, Any]) -> None:
             raise InvalidRecord(f"the columns {other!r} and {name!r} differ only in case")
 
 
-def _explain(error: ValidationError) -> Iterator[str]:
+def _explain(error: ValidationError, clean: Callable[[str], str]) -> Iterator[str]:
     for detail in error.errors(include_url=False, include_context=False):
         place = ".".join(map(str, detail["loc"])) or "record"
-        yield f"{place}: {detail['msg']} (got {raw_text(detail.get('input'), 200)})"
+        yield f"{place}: {detail['msg']} (got {raw_text(detail.get('input'), 200, clean)})"

@@ -269,6 +269,7 @@ class Attempt:
         self._cause: Exception | None = None
         self._stopping = False
         self._rests: str | None = None
+        self._refused: str | None = None
         self._clean: Callable[[str], str] = str
 
     async def run(self) -> None:
@@ -353,9 +354,9 @@ class Attempt:
     async def _take(self, record: object) -> None:
         record_type = self._parts.job.record_type
         try:
-            row = record_type.row(record)
+            row = record_type.row(record, self._clean)
         except InvalidRecord as error:
-            raw, why = self._clean(raw_text(record)), self._clean(str(error))
+            raw, why = raw_text(record, clean=self._clean), self._clean(str(error))
             self._invalid.append((raw, why))
             self._parts.listener(RecordInvalid(self.lease.key, why, raw))
         else:
@@ -383,8 +384,10 @@ class Attempt:
             while (self._rows or self._invalid) and not self._ending:
                 committed = await self._parts.port.commit(self._commit())
                 self._saved += committed.new
-                if committed.state != "leased":
-                    raise LeaseLost(committed.reason or committed.state)
+                if committed.reason is not None:
+                    self._refused = committed.reason
+                    self.cancel()
+                    return
                 if len(self._rows) + len(self._invalid) < MOST_UNSAVED:
                     # What came meanwhile waits for others as a first record does.
                     self._flush_soon()
@@ -439,7 +442,11 @@ class Attempt:
             self.following = committed.following
             return committed.state, committed.reason
         if self._rows or self._invalid:
-            self._saved += (await port.commit(self._commit())).new
+            committed = await port.commit(self._commit())
+            self._saved += committed.new
+            self._refused = self._refused or committed.reason
+        if self._refused is not None:
+            why = self._release("refused", self._refused)
         why = Release(why.lease, why.why, why.reason, why.seconds, self.take_counts(), why.rests)
         return await port.release(why), why.reason
 
@@ -455,6 +462,8 @@ class Attempt:
 
     def _why_ended(self, scraping: asyncio.Task[None]) -> Release | None:
         """Why the attempt has to give its partition back unfinished; None where it has not."""
+        if self._refused is not None:
+            return self._release("refused", self._refused)
         if scraping.cancelled():
             if self._stopping:
                 return self._release("stopped", "stopped")

@@ -167,6 +167,19 @@ def test_an_own_rate_is_kept_beside_the_hosts(kit: Kit) -> None:
     kit.run(main)
 
 
+def test_an_own_rate_is_kept_where_the_host_lets_it_wait_and_another_worker_goes_on(kit: Kit) -> None:
+    async def main() -> None:
+        book = kit.book()
+        one, other = kit.gate(book), kit.gate(book)
+        await one.throttled("http://127.0.0.1:9/", 0.8)
+        await one.enter("http://127.0.0.1:9/", anna(rate=2.0))
+        first = time.monotonic()
+        await other.enter("http://127.0.0.1:9/", anna(rate=2.0))
+        assert time.monotonic() - first >= 0.49
+
+    kit.run(main)
+
+
 # --- what leaves a session ---
 
 
@@ -189,6 +202,7 @@ def test_neither_errors_nor_events_tell_a_secret(kit: Kit) -> None:
                     assert isinstance(caught.value, Gone)
                     assert caught.value.status == 404
                 text = f"{caught.value!r} {caught.value} {kit.events} {session.rests}"
+                text += repr(caught.value.__cause__)
                 assert not [secret for secret in (*SECRETS, "pin/secret", "pin%2Fsecret") if secret in text]
                 assert (session.rests is not None) == (code == 403)
 
@@ -413,6 +427,61 @@ def test_pages_asked_for_side_by_side_wait_for_one_opening(kit: Kit) -> None:
             pages = await asyncio.gather(*(session.get(f"/{number}", expect="h1") for number in range(9)))
             assert sorted(page.text("h1") for page in pages) == [f"/{number}" for number in range(9)]
             assert members.logins == 3
+            assert most == 1
+
+    kit.run(main)
+
+
+def asking_in_a_thread(session: BlockingSession) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(plain_log_in, session).result()
+
+
+async def asking_in_an_executor(session: Session) -> None:
+    await asyncio.get_running_loop().run_in_executor(None, plain_log_in, session.blocking())
+
+
+@pytest.mark.parametrize("opener", [asking_in_a_thread, asking_in_an_executor])
+def test_what_open_asks_for_in_a_thread_that_it_starts_does_not_wait_for_the_opening(kit: Kit, opener: Any) -> None:
+    async def main() -> None:
+        members = Members(2, lambda: html("<p>over</p>"))
+        async with kit.site(members) as site, asyncio.timeout(20):
+            session = kit.session(base_url=site.url, opener=opener)
+            await session.start()
+            assert [(await session.get(f"/{n}", expect="h1")).text("h1") for n in range(3)] == ["/0", "/1", "/2"]
+            assert members.logins == 2
+
+    kit.run(main)
+
+
+def test_a_task_that_open_leaves_behind_waits_its_turn(kit: Kit) -> None:
+    running = most = 0
+    tasks: list[asyncio.Task[None]] = []
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.01)
+        running -= 1
+        return html("<h1>")
+
+    async def opener(session: Session) -> None:
+        async def stay() -> None:
+            for _ in range(10):
+                await session.get("/stay")
+
+        tasks.append(asyncio.create_task(stay()))
+        await session.get("/login")
+
+    async def main() -> None:
+        async with kit.site(slow) as site:
+            session = kit.session(base_url=site.url, opener=opener)
+            await session.start()
+            for number in range(5):
+                await session.get(f"/{number}")
+            await asyncio.gather(*tasks)
+            assert len(site.pages) == 16
             assert most == 1
 
     kit.run(main)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import subprocess
 import sys
@@ -124,8 +125,6 @@ def test_a_proxy_that_wants_another_login(kit: Kit, kind: str, login: tuple[str 
 
 def test_a_proxy_that_says_nothing_is_given_up_after_the_time_to_connect(kit: Kit) -> None:
     async def silent(head: bytes, writer: object) -> None:
-        import asyncio
-
         await asyncio.sleep(30)
 
     async def main() -> None:
@@ -176,6 +175,28 @@ def test_a_socks_proxy_that_fails_by_itself_or_forbids_it_is_at_fault(kit: Kit) 
                 )
                 assert isinstance(answer, Failure)
                 assert answer.of_proxy
+
+    kit.run(main)
+
+
+@pytest.mark.parametrize("said", [b"", b"\x05", b"\x05\x00"])
+def test_a_socks_proxy_that_hangs_up_is_at_fault(kit: Kit, said: bytes) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(3)
+        writer.write(said)
+        if len(said) == 2:
+            await reader.readexactly(10)
+        writer.close()
+
+    async def main() -> None:
+        server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+        async with server:
+            identity = through(f"socks5://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            session = kit.session(base_url="http://127.0.0.1:9", identity=identity)
+            with pytest.raises(ProxyFailed, match="closes the connection"):
+                await session.get("/a")
+            assert "cannot be used" in (session.rests or "")
+            assert len(kit.events) == 1
 
     kit.run(main)
 

@@ -208,6 +208,28 @@ def test_a_function_that_catches_a_block_and_ends_well_rests_its_identity_too(tm
         assert site.log[refused + 1].at - site.log[refused].at >= 0.3
 
 
+@pytest.mark.parametrize(
+    "told", ['raise RuntimeError("refused")', 'session.state["name"] = page.one("h1")'], ids=["own", "page"]
+)
+def test_one_that_does_not_get_in_rests_whatever_open_raises(tmp_path: Path, told: str) -> None:
+    with MembersSite(PASSWORDS) as site:
+        run = Run(tmp_path, site, partitions=8, each=2, limits="rest=600.0")
+        run.identities({"anna": "", "ben": "", "cleo": ""})
+        run.environment["CLEO_PASSWORD"] = "wrong-password-secret"
+        text = run.job.read_text(encoding="utf-8").replace("    await session.post", "    page = await session.post")
+        text = text.replace(
+            ', expect="h1")\n\n\n@job.expired', f')\n    if page.has("form"):\n        {told}\n\n\n@job.expired'
+        )
+        run.job.write_text(text, encoding="utf-8")
+        code, output = run.finish()
+        assert code == 0, output
+        run.check_records()
+        # Else it would ask for one partition after the other, and fail them all.
+        assert run.rows("SELECT uses, rests FROM windrow_identities WHERE name = 'cleo'") == [(1, 1)]
+        ((reason,),) = run.rows("SELECT reason FROM windrow_identities WHERE name = 'cleo'")
+        assert reason.startswith("open failed: ")
+
+
 # --- proxies ---
 
 

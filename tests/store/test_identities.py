@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -211,6 +212,22 @@ def test_an_attempt_that_ends_well_though_its_session_was_refused_rests_its_iden
     assert bench.save(bench.claim(), "1", last=True, rests="blocked").state == "done"
     assert bench.identity("anna").rests == 1
     assert isinstance(bench.nothing_to_claim(), Wait)
+
+
+def test_an_attempt_with_too_many_invalid_records_rests_its_identity_too(bench: Bench) -> None:
+    bench.begin(["a", "b"], names=["anna"], limits=replace(LIMITS, invalid=0))
+    ended = bench.save(bench.claim(), last=True, invalid=[("{}", "no id")], rests="blocked")
+    assert (ended.state, bench.identity("anna").rests) == ("failed", 1)
+    assert isinstance(bench.nothing_to_claim(), Wait)
+
+
+def test_an_attempt_that_must_not_go_on_keeps_its_identity_until_its_session_is_closed(bench: Bench) -> None:
+    bench.begin(["a", "b"], names=["anna"], limits=replace(LIMITS, invalid=0))
+    lease = bench.claim()
+    assert bench.save(lease, invalid=[("{}", "no id")]).reason == "1 invalid records, the job allows 0"
+    assert isinstance(bench.nothing_to_claim("w2"), Wait)
+    assert bench.fail(lease, "refused") == "failed"
+    assert bench.claim("w2").identity == "anna"
 
 
 def rest_until_out(bench: Bench, times: int = LIMITS.rests) -> None:

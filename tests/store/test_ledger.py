@@ -346,7 +346,10 @@ def test_too_many_invalid_records_fail_a_partition_where_the_job_says_so(bench: 
     bench.begin(["a"], limits=Limits(invalid=1))
     lease = bench.claim()
     assert bench.save(lease, invalid=[("x", "bad")]).state == "leased"
-    assert bench.save(lease, invalid=[("y", "bad")]).state == "failed"
+    told = bench.save(lease, invalid=[("y", "bad")])
+    # The worker ends it, once it has closed its session.
+    assert (told.state, told.reason) == ("leased", "2 invalid records, the job allows 1")
+    assert bench.save(lease, last=True).state == "failed"
 
 
 def test_one_bad_command_does_not_take_its_group_along(bench: Bench) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from base64 import b64encode
+from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from windrow import Identity, Job, identities, values
 from windrow.errors import JobError, SettingError, UsageError
+from windrow.fetch.address import encode_fields
 from windrow.identity import HIDDEN, SHORTEST, cleaner
 
 SECRET = "hunter2-Zü%/"
@@ -45,6 +48,20 @@ def test_a_csv_says_all_that_an_identity_is(tmp_path: Path, monkeypatch: pytest.
     assert (ben.name, ben.auth, ben.way, ben.rate, ben.is_sent) == ("ben", None, None, None, False)
 
 
+def test_a_space_after_a_comma_does_not_send_the_name_of_a_secret_in_its_stead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEY", "k-1")
+    (anna,) = identities(table(tmp_path, "name,state:pin,header:X\nanna, env:KEY , as it is\n"))
+    assert (anna.state, anna.headers) == ({"pin": "k-1"}, {"X": " as it is"})
+
+
+def test_the_host_of_a_proxy_is_named_as_errors_of_the_network_name_it() -> None:
+    names = ("http://bücher.example", "http://[::1]:81", "http://Proxy_1.example.:8080", "http://10.0.0.1")
+    hosts = [way.host for name in names if (way := Identity("a", proxy=name).way) is not None]
+    assert hosts == ["xn--bcher-kva.example", "::1", "proxy_1.example.", "10.0.0.1"]
+
+
 def test_rows_may_be_mappings_and_values_in_code_are_looked_up_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEY", "k-1")
     (anna,) = identities([{"name": "anna", "header:X": "env:KEY", "rate": 3}])
@@ -72,6 +89,11 @@ def test_rows_may_be_mappings_and_values_in_code_are_looked_up_too(monkeypatch: 
         (f"name,proxy\nanna,ftp://u:{SECRET}@host:21\n", ["line 2", "proxy is no URL"]),
         (f"name,proxy\nanna,http://u:{SECRET}#x@host:21\n", ["line 2", "proxy is no URL"]),
         ("name,proxy\nanna,socks5://u@host:21\n", ["line 2", "SOCKS"]),
+        (f"name,proxy\nanna,http://u:{SECRET[:8]}@ho st:21\n", ["line 2", "proxy is no URL"]),
+        ("name,proxy\nanna,socks5h://a..b:21\n", ["line 2", "proxy is no URL"]),
+        ("name,proxy\nanna,http://host\\x:21\n", ["line 2", "proxy is no URL"]),
+        (f'name,user,password\nanna,a,"{SECRET}\nben,b,c\n', ["no CSV that can be read"]),
+        ("name,state:x,state:x\nanna,a,b\n", ["line 1", "'state:x' stands there twice"]),
         ("name,rate\nanna,fast\n", ["line 2", "rate must be a number"]),
         ("name,rate\nanna,0\n", ["line 2", "rate must be above 0"]),
         ("name,cookie:path\nanna,x\n", ["line 2", "cookie 'path'"]),
@@ -231,5 +253,14 @@ def test_a_short_secret_is_taken_out_as_a_word_only() -> None:
 def test_a_secret_is_found_however_it_is_written(secret: str) -> None:
     identity = Identity("x", state={"pin": f"ab{secret}cd"})
     clean, found = cleaner(identity), f"ab{secret}cd"
-    for written in (found, quote(found), quote(found, safe=""), quote_plus(found), repr(found)[1:-1]):
+    ways = [found, quote(found), quote(found, safe=""), quote_plus(found), repr(found)[1:-1], json.dumps(found)[1:-1]]
+    # As an address keeps it that was written by hand, and within another address.
+    ways += [quote(found, safe="!$&'()*+,/:;=@"), quote(quote(found, safe=""), safe="")]
+    ways += [escape(found), encode_fields([("", found)], "latin-1")[1:]]
+    for written in ways:
         assert clean(f"<{written}>") == f"<{HIDDEN}>"
+
+
+def test_a_short_secret_is_found_behind_what_is_percent_encoded() -> None:
+    clean = cleaner(Identity("anna", state={"pin": "4711"}))
+    assert clean("/go?next=%2Flogin%3Fpin%3D4711&page=34711") == f"/go?next=%2Flogin%3Fpin%3D{HIDDEN}&page=34711"

@@ -20,6 +20,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 from typing_extensions import TypedDict
 
 from windrow.errors import JobError
+from windrow.identity import Identity, cleaner
 from windrow.records import (
     LARGEST_INTEGER,
     MOST_COLUMNS,
@@ -475,6 +476,18 @@ def test_a_record_that_holds_itself_is_kept_as_python_writes_it() -> None:
 def test_an_invalid_record_is_kept_up_to_a_length() -> None:
     assert len(raw_text("x" * 50_000)) == 20_000
     assert raw_text("x" * 50_000, 10) == '"xxxxxxxxx'
+
+
+def test_what_is_cut_is_clean_before() -> None:
+    class Counted(BaseModel):
+        id: int
+
+    clean = cleaner(Identity("anna", state={"password": "correct-horse-battery"}))
+    said = {"id": "y" * 190 + "correct-horse-battery"}
+    with pytest.raises(InvalidRecord) as caught:
+        record_type(Counted, "id").row(said, clean)
+    assert "correct" not in str(caught.value)
+    assert "correct" not in raw_text(said, 210, clean)
 
 
 # --- properties ----------------------------------------------------------------------------------------------------

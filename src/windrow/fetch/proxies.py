@@ -101,6 +101,9 @@ def _socks_connector_class() -> Any:
             except (aiohttp.ClientError, OSError) as error:
                 _explain(error, self._way)
                 raise
+            except EOFError as error:
+                # Of asyncio's streams, and no OSError: the proxy hung up on us before it had answered.
+                raise _of_proxy(self._way, "it closes the connection without an answer") from error
 
     return SocksConnector
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterable, Mapping
 from concurrent.futures import CancelledError, Future
+from contextvars import copy_context
 from typing import Any, TypeVar, Unpack
 
 from windrow.errors import FetchFailed
@@ -25,6 +26,8 @@ class BlockingSession:
     def __init__(self, session: Session, loop: asyncio.AbstractEventLoop) -> None:
         self._session = session
         self._loop = loop
+        # A thread that the caller starts has none of its context: that a call is part of an opening must not be lost.
+        self._context = copy_context()
         self._running: Future[Any] | None = None
         self._cancelled = False
 
@@ -119,7 +122,7 @@ class BlockingSession:
         if self._cancelled:
             work.close()
             raise FetchFailed("the session was cancelled")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future: Future[Result] = self._context.copy().run(asyncio.run_coroutine_threadsafe, work, self._loop)
         self._running = future
         if self._cancelled:
             # It came between the check above and the line before: nobody else would end this call.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import inspect
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,10 +22,8 @@ async def run(opener: Callable[[Any], Any], session: Session) -> None:
     loop = asyncio.get_running_loop()
     thread = ThreadPoolExecutor(1, thread_name_prefix="windrow-open")
     blocking = session.blocking()
-    # The thread's calls come back to the loop with the context that they are made in: that of the opening.
-    context = contextvars.copy_context()
     try:
-        made = await loop.run_in_executor(thread, context.run, _called, opener, blocking)
+        made = await loop.run_in_executor(thread, _called, opener, blocking)
         if inspect.iscoroutine(made):
             made.close()
             raise JobError("the open function returned something to be awaited; declare it with async def")

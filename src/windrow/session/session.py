@@ -11,8 +11,9 @@ event has been cleaned of its secrets.
 
 A job with an open function: it runs before the scrape function, and again where an answer says that the session has
 died; then the request is made anew and sent once more. Its own requests come while the request that met the dead
-session waits in its turn. They are known by a context variable, which reaches the tasks and threads that the open
-function starts, and take turns among themselves.
+session waits in its turn. They are known by a context variable, which reaches the tasks that the open function starts
+(a `BlockingSession` carries it into threads), and take turns among themselves. What such a task asks for once the
+opening has ended waits like any other request.
 """
 
 from __future__ import annotations
@@ -26,7 +27,17 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Unpack
 
 from windrow.clock import Clock
-from windrow.errors import AttemptFailed, Blocked, FetchFailed, Gone, Parked, ProxyFailed, Refused
+from windrow.errors import (
+    AttemptFailed,
+    Blocked,
+    FetchFailed,
+    Gone,
+    PageError,
+    Parked,
+    ProxyFailed,
+    Refused,
+    WindrowError,
+)
 from windrow.events import Listener, RequestDone, Verdict
 from windrow.fetch.address import Origin, Query, clean, local, origin
 from windrow.fetch.redirects import RedirectRefused, following, is_redirect
@@ -112,12 +123,13 @@ class Session:
         self._random = random
         self._one_at_a_time = asyncio.Lock()
         self._one_at_a_time_in_opening = asyncio.Lock()
-        self._opened = False
+        self._opened = self._is_opening = False
         self._of_opening: frozenset[str] = frozenset()
         self._clean = cleaner(settings.identity)
         self._own_headers = {} if settings.identity is None else settings.identity.sent
         self._home: Origin | None = None
         self._proxy_failed: str | None = None
+        self._not_opened: str | None = None
         self._last_end: float | None = None
         self._pace = SessionPace(settings.delay)
         self._least_delay = settings.delay if settings.least_delay is None else settings.least_delay
@@ -218,9 +230,11 @@ class Session:
             self._wanted, method, url, params, data, json, body, headers, expect, allowed, pace, timeout, retries
         )
         try:
-            if _OPENING.get() is self:
+            if self._is_opening and _OPENING.get() is self:
                 async with self._one_at_a_time_in_opening:
-                    return await self._page(make())
+                    # While it waited the opening may have ended: then it is a request like any other.
+                    if self._is_opening:
+                        return await self._page(make())
             async with self._one_at_a_time:
                 try:
                     return await self._page(make())
@@ -251,10 +265,10 @@ class Session:
 
     @property
     def rests(self) -> str | None:
-        """Why the identity has to rest after this session: blocked, or its proxy failed. None where it need not."""
-        if self._proxy_failed is not None:
-            return self._clean(self._proxy_failed)
-        return None if self._blocked is None else self._clean(f"blocked: {self._blocked}")
+        """Why the identity has to rest after this session: blocked, its proxy or its opening failed. None: no need."""
+        blocked = None if self._blocked is None else f"blocked: {self._blocked}"
+        why = self._proxy_failed or blocked or self._not_opened
+        return None if why is None else self._clean(why)[:2_000].encode(errors="backslashreplace").decode()
 
     def clean(self, text: str) -> str:
         """`text` without the secrets of the session's identity."""
@@ -281,14 +295,27 @@ class Session:
             self.state.update({} if identity is None else identity.new_state())
         before = dict(self.state)
         token = _OPENING.set(self)
+        self._is_opening = True
         try:
-            await opening.run(opener, self)
+            await self._called(opener)
+            # A task that it started and that lives on may have a request under way.
+            async with self._one_at_a_time_in_opening:
+                self._is_opening = False
         finally:
             _OPENING.reset(token)
-            self._opened = True
+            self._opened, self._is_opening = True, False
             self._of_opening = frozenset(
                 name for name, value in self.state.items() if name not in before or before[name] is not value
             )
+
+    async def _called(self, opener: Callable[[Any], Any]) -> None:
+        """Call the open function. Where it does not find what it looks for, it is this identity that did not get in."""
+        try:
+            await opening.run(opener, self)
+        except Exception as error:
+            if isinstance(error, PageError) or not isinstance(error, WindrowError):
+                self._not_opened = f"open failed: {type(error).__name__}: {error}"
+            raise
 
     def _home_address(self) -> str:
         return "http://localhost/" if self.base_url is None else clean(self.base_url)
@@ -303,7 +330,7 @@ class Session:
     def _death(self, page: Page, judgement: Judgement, want: Wanted) -> str | None:
         """How a page says that the session has died; None where it does not, or nothing would come of saying so."""
         settings = self._settings
-        if settings.opener is None or _OPENING.get() is self or judgement.verdict not in _TELLING:
+        if settings.opener is None or self._is_opening or judgement.verdict not in _TELLING:
             return None
         if is_redirect(page.answer) and page.status not in want.allow:
             return None
@@ -314,8 +341,14 @@ class Session:
         return None
 
     def _clean_error(self, error: AttemptFailed) -> None:
-        """What is raised tells no secret. Foreign exceptions are left alone: the worker cleans what it says of them."""
-        error.args = tuple(self._clean(each) if isinstance(each, str) else each for each in error.args)
+        """What is raised tells no secret, and nor do our reasons for it, which a log's traceback shows.
+
+        Foreign exceptions are left alone: the worker cleans what it says of them.
+        """
+        told: BaseException | None = error
+        while told is not None:
+            told.args = tuple(self._clean(each) if isinstance(each, str) else each for each in told.args)
+            told = told.__cause__
 
     # --- one request ------------------------------------------------------------------------------------------
 

@@ -94,7 +94,9 @@ def commit(tx: Transaction, command: Commit) -> Committed | Lost:
         "reported": row.reported if command.reported is None else command.reported,
     }
     too_many = _too_many_invalid(tx, values["invalid"])
-    if too_many is not None:
+    if too_many is not None and command.last:
+        if tx.context.has_identities:
+            identities.end_lease(tx, row.id, row.fence, well=False, rests=command.rests)
         return Committed(new, end(tx, row, "failed", **{**values, "reason": too_many}), too_many)
     if command.last:
         state, reason = _end_attempt(tx, row, command, values)
@@ -102,7 +104,8 @@ def commit(tx: Transaction, command: Commit) -> Committed | Lost:
             identities.end_lease(tx, row.id, row.fence, well=state in ("done", "split"), rests=command.rests)
         return Committed(new, state, reason, claim_ready(tx, row.worker) if command.claiming else None)
     _COUNTED.changed(tx.connection, {"holder": row.id, **values})
-    return Committed(new, "leased")
+    # Not ended here: the worker has a session open, whose identity would be free.
+    return Committed(new, "leased", too_many)
 
 
 _COUNTED = Prepared(

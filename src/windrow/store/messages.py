@@ -209,7 +209,8 @@ class Keys(Struct, frozen=True, tag=True):
 
 
 class Committed(Struct, frozen=True, tag=True):
-    """`new` records were not yet saved in this run. `state` is the partition's, leased while it goes on.
+    """`new` records were not yet saved in this run. `state` is the partition's, leased while it goes on. A `reason`
+    with that says that it must not go on: the worker closes its session and releases the partition as refused.
 
     `following`: the next partition, where the commit asked for one. None says nothing but "ask": only `Claim` waits
     for what is not ready yet, and finds out that the run is finished.
