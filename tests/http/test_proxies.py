@@ -201,6 +201,22 @@ def test_a_socks_proxy_that_hangs_up_is_at_fault(kit: Kit, said: bytes) -> None:
     kit.run(main)
 
 
+@pytest.mark.parametrize("kind", ["http", "socks5"])
+def test_a_proxy_behind_which_nobody_speaks_tls_is_at_fault(kit: Kit, kind: str) -> None:
+    # As behind a portal that wants a login first: the tunnel is there, and what answers in it is no site.
+    async def main() -> None:
+        with SocksProxy() if kind == "socks5" else HttpProxy() as proxy:
+            async with kit.site(page) as site:
+                session = kit.session(
+                    base_url=site.url.replace("http:", "https:"), identity=through(proxy.with_login(kind))
+                )
+                with pytest.raises(ProxyFailed, match="what comes through it is no TLS"):
+                    await session.get("/a")
+                assert session.rests is not None
+
+    kit.run(main)
+
+
 def test_a_407_without_a_proxy_is_the_sites_own(kit: Kit) -> None:
     async def refusing(request: web.Request) -> web.Response:
         return web.Response(status=407)

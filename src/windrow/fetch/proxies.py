@@ -117,6 +117,9 @@ def _explain(error: Exception, proxy: Proxy) -> None:
             raise _not_reached(proxy, f"status {error.status}") from error
         wish = "it wants another login" if error.status == 407 else "it opens no tunnel"
         raise _of_proxy(proxy, f"{wish} (status {error.status})") from error
+    if _is_no_tls(error):
+        # A portal that answers in the target's stead. A certificate that nobody vouches for may be the target's own.
+        raise _of_proxy(proxy, f"what comes through it is no TLS: {error}") from error
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError):
         # Inside of the tunnel it is the target that TLS is begun with.
         if (error.host, error.port) == (proxy.host, proxy.port):
@@ -125,6 +128,12 @@ def _explain(error: Exception, proxy: Proxy) -> None:
         raise Unusable(Verdict.REFUSED, f"no trustworthy TLS connection: {error}") from error
     else:
         raise _of_proxy(proxy, str(error) or type(error).__name__) from error
+
+
+def _is_no_tls(error: Exception) -> bool:
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return True
+    return isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLCertVerificationError)
 
 
 def _of_proxy(proxy: Proxy, why: str) -> Unusable:
