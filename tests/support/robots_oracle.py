@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-END, STAR, ESCAPED_SLASH, ESCAPED_PERCENT = -1, -2, -3, -4
+END, STAR, ESCAPED_SLASH = -1, -2, -3
 
 
 def allowed(text: str, token: str, path: str) -> bool:
@@ -52,13 +52,13 @@ def read(text: str) -> list[tuple[set[str], list[tuple[bool, str]]]]:
 
 
 def numbers(text: str, special: bool = False) -> list[int]:
-    """2.2.2: what is compared, an escape and its octet alike, but for an escaped slash and an escaped percent sign."""
+    """2.2.2: what is compared, an escape and its octet alike, but for an escaped slash."""
     octets = text.encode()
     found = []
     while octets:
         if escape := re.match(rb"%([0-9A-Fa-f]{2})", octets):
             octet = int(escape[1], 16)
-            found.append({0x2F: ESCAPED_SLASH, 0x25: ESCAPED_PERCENT}.get(octet, octet))
+            found.append(ESCAPED_SLASH if octet == 0x2F else octet)
             octets = octets[3:]
         else:
             found.append(END if special and octets == b"$" else STAR if special and octets[:1] == b"*" else octets[0])
@@ -67,7 +67,7 @@ def numbers(text: str, special: bool = False) -> list[int]:
 
 
 def written_octets(number: int) -> int:
-    return 1 if number in {END, STAR} or 0x21 <= number <= 0x7E else 3
+    return 1 if number in {END, STAR} or (0x21 <= number <= 0x7E and number != 0x25) else 3
 
 
 def matches(pattern: list[int], path: list[int]) -> bool:

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.robots_oracle import allowed
@@ -46,6 +46,7 @@ paths = st.lists(piece | st.sampled_from(["*", "$", "a"]), max_size=7).map(lambd
 
 
 @settings(max_examples=600)
+@example("User-agent: windrow\nDisallow://%\n", ["//%c3%A9", "//%25", "//%"])
 @given(files, st.lists(paths, min_size=1, max_size=6))
 def test_we_read_as_the_rfc_is_written(text: str, asked: list[str]) -> None:
     parsed = RobotsRules.from_answer(200, text)

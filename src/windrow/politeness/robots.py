@@ -36,7 +36,8 @@ _RECORD = re.compile(
 _SECONDS = re.compile(r"[0-9]*[.,]?[0-9]+")
 _ADDRESS = re.compile(r"https?://([^/]+)(/.*)", re.IGNORECASE)
 _BEFORE_PATH = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/?]*)")
-_ENCODED_OR_TO_BE = re.compile(rb"%[0-9A-Fa-f]{2}|[^\x21-\x7e]")
+# A `%` that begins no escape is the octet itself.
+_ENCODED_OR_TO_BE = re.compile(rb"%[0-9A-Fa-f]{2}|[^\x21-\x7e]|%")
 _NO_UTF8 = re.compile("[\udc80-\udcff]")
 
 
