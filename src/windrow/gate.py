@@ -347,11 +347,9 @@ class Gate:
 
     async def _next_slot(self, host: _Host, interval: float) -> float:
         """When the next slot of this process comes; reserves some for all who wait when there is none."""
-        too_old = self._clock.monotonic() - max(interval, STALE)
-        while host.slots:
-            slot = host.slots.popleft()
-            if slot >= too_old:
-                return slot
+        kept = _fresh(host.slots, self._clock.monotonic() - max(interval, STALE))
+        if kept is not None:
+            return kept
         wanted = min(host.waiting, math.ceil(1.0 / interval))
         holds = host.holds
         delays = await self._port.reserve(host.name, max(1, wanted), interval)

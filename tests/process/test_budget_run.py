@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ import pytest
 
 import windrow
 from tests.support.limited import LimitedSite
+from tests.support.scripts import until
+from windrow.store.reader import HostHold, open_reader
 
 JOB = """
 from windrow import Job, Pace, values
@@ -54,6 +56,11 @@ class Run:
     def finish(self, *options: str) -> None:
         assert self.start(*options).wait(100) == 0
 
+    def holds(self) -> list[HostHold]:
+        """The holds that the store knows of."""
+        with open_reader(str(self.store)) as reader:
+            return reader.holds(0.0)
+
     @property
     def found(self) -> Any:
         frame: Any = windrow.read(str(self.store))
@@ -72,7 +79,7 @@ def test_a_limit_nobody_named_is_found_and_used(tmp_path: Path) -> None:
         run.finish()
         run.check_records()
         end = site.arrivals[-1]
-        # 0.96 on a quiet machine (`benchmarks/politeness.py`). Beside other tests requests are late, one slips over the
+        # 0.90 to 0.96 on a quiet machine (docs/benchmarks.md). Beside other tests requests are late, one slips over the
         # limit, and the second that the site then asks for is a twentieth of a run this short.
         assert site.goodput(end / 4, end) >= 0.75 * 60
         assert len(site.refused) <= 0.005 * len(site.log)
@@ -84,13 +91,9 @@ def test_a_retry_after_outlives_a_kill_of_everything(tmp_path: Path) -> None:
     with LimitedSite(20, retry_after=4.0) as site:
         run = Run(tmp_path, site, 20, 3)
         process = run.start()
-        deadline = time.monotonic() + 30
-        while not (site.log and site.refused) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        time.sleep(0.3)
+        until(lambda: site.log and site.refused and run.holds())
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(10)
-        assert site.refused
         seen = len(site.log)
         run.finish()
         run.check_records()
@@ -98,6 +101,10 @@ def test_a_retry_after_outlives_a_kill_of_everything(tmp_path: Path) -> None:
         # It goes on with what it has learned instead of a slow start: at once below the limit.
         later = [status for _, status, _ in site.log[seen:]]
         assert later.count(429) <= 2
+
+
+def has_seen(site: LimitedSite, requests: int) -> bool:
+    return len(site.log) >= requests
 
 
 def check_rate(site: LimitedSite, rate: float) -> None:
@@ -122,10 +129,8 @@ def test_a_rate_is_kept_over_kills_and_restarts(tmp_path: Path) -> None:
     with LimitedSite(1e9) as site:
         run = Run(tmp_path, site, 24, 4)
         for _ in range(3):
-            process, seen = run.start("--rate", "20"), len(site.log)
-            deadline = time.monotonic() + 30
-            while len(site.log) < seen + 12 and time.monotonic() < deadline:
-                time.sleep(0.01)
+            process, enough = run.start("--rate", "20"), len(site.log) + 12
+            until(partial(has_seen, site, enough))
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(10)
         run.finish("--rate", "20")
